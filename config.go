@@ -1,0 +1,298 @@
+package memdbwriter
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+)
+
+// Config is how a writer behaves. The zero value of every field means its
+// default, so that a literal needs to name only what differs. A Config is
+// copied when a writer is made; changing it later has no effect.
+type Config struct {
+	// DisableMemoryDB makes Open return the compatibility writer, which
+	// writes each batch in the caller's goroutine (USE_MEMORY_DB=false). New
+	// ignores it.
+	DisableMemoryDB bool
+
+	// SyncBatchSize is the largest number of rows in one transaction; that
+	// many waiting rows start a sync. Default 5,000, at most 1,000,000.
+	SyncBatchSize int
+
+	// SyncInterval is the longest time that a row waits before a sync is
+	// started for it. Default 30 s, from 1 ms to 24 h.
+	SyncInterval time.Duration
+
+	// MaxRows is the limit on rows in memory that are not in the destination
+	// yet. Reaching it starts a sync, and Add waits while it stands. Rows that
+	// the destination refused do not count. Default 100,000.
+	MaxRows int
+
+	// MaxBytes is the same limit in bytes of encoded rows; a single larger
+	// row is taken when nothing else waits. 0 means no limit, the default.
+	MaxBytes int64
+
+	// SyncTimeout bounds one transaction, connecting included, so that a
+	// connection that neither answers nor breaks is noticed. A batch that
+	// takes longer is rolled back and tried again. Default 60 s, from 1 s.
+	SyncTimeout time.Duration
+
+	// RetryMaxDelay caps the pause between two attempts while the destination
+	// cannot be reached. Pauses double from 100 ms with full jitter. There is
+	// no limit on the number of attempts. Default 30 s, from 100 ms to 1 h.
+	RetryMaxDelay time.Duration
+
+	// DatabaseURL names the destination, for OpenDestination. The writer
+	// itself does not read it. It may hold a password: a logged Config leaves
+	// it out.
+	DatabaseURL string
+
+	// Logger receives what the writer reports. Nil means silence. The
+	// messages are listed in docs/operations.md.
+	Logger *slog.Logger
+
+	// OnSync is called after every sync run, from the writer's own goroutine:
+	// the next run waits until it returns. It may call any method of the
+	// writer that does not wait for a sync (not ForceSync, not Stop).
+	OnSync func(SyncEvent)
+}
+
+// Defaults of Config.
+const (
+	defaultBatchSize     = 5_000
+	defaultInterval      = 30 * time.Second
+	defaultMaxRows       = 100_000
+	defaultSyncTimeout   = 60 * time.Second
+	defaultRetryMaxDelay = 30 * time.Second
+)
+
+// HighPerformance is the tuning for a server with memory to spare: batches of
+// 10,000 rows, every 60 s, up to 200,000 rows in memory.
+func HighPerformance() Config {
+	return Config{SyncBatchSize: 10_000, SyncInterval: 60 * time.Second, MaxRows: 200_000}
+}
+
+// Standard is the default tuning spelled out: batches of 5,000 rows, every
+// 30 s, up to 100,000 rows in memory.
+func Standard() Config {
+	return Config{SyncBatchSize: defaultBatchSize, SyncInterval: defaultInterval, MaxRows: defaultMaxRows}
+}
+
+// LowMemory is the tuning for a small machine: batches of 2,000 rows, every
+// 15 s, up to 50,000 rows in memory.
+func LowMemory() Config {
+	return Config{SyncBatchSize: 2_000, SyncInterval: 15 * time.Second, MaxRows: 50_000}
+}
+
+// variables names the environment variables, as text so that LoadConfig can
+// report every bad one and not only the first.
+type variables struct {
+	UseMemoryDB   string `envconfig:"USE_MEMORY_DB"`
+	SyncBatchSize string `envconfig:"MEMORY_DB_SYNC_BATCH_SIZE"`
+	SyncInterval  string `envconfig:"MEMORY_DB_SYNC_INTERVAL"`
+	MaxRows       string `envconfig:"MEMORY_DB_MAX_FILES"`
+	MaxBytes      string `envconfig:"MEMORY_DB_MAX_BYTES"`
+	SyncTimeout   string `envconfig:"MEMORY_DB_SYNC_TIMEOUT"`
+	RetryMaxDelay string `envconfig:"MEMORY_DB_RETRY_MAX_DELAY"`
+	MemoryDBURL   string `envconfig:"MEMORY_DB_DATABASE_URL"`
+	DatabaseURL   string `envconfig:"DATABASE_URL"`
+}
+
+// LoadConfig reads the environment. Variables that are unset or empty there
+// are taken from the given sources, the first that has them, which is how
+// .env files come in:
+//
+//	values, err := godotenv.Read(".env") // github.com/joho/godotenv
+//	cfg, err := memdbwriter.LoadConfig(values)
+//
+// What nothing sets keeps its default. Durations are whole seconds or Go
+// durations ("90", "1m30s"); booleans are true/false, 1/0, yes/no or on/off in
+// any case. The error wraps ErrConfig and names every bad variable at once.
+// LoadConfig changes nothing in the process's environment.
+func LoadConfig(sources ...map[string]string) (Config, error) {
+	var v variables
+	if err := envconfig.Process("", &v); err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	fill(&v, sources)
+
+	var cfg Config
+	var p parser
+	use := true
+	p.parse("USE_MEMORY_DB", v.UseMemoryDB, &use)
+	cfg.DisableMemoryDB = !use
+	p.parse("MEMORY_DB_SYNC_BATCH_SIZE", v.SyncBatchSize, &cfg.SyncBatchSize)
+	p.parse("MEMORY_DB_SYNC_INTERVAL", v.SyncInterval, &cfg.SyncInterval)
+	p.parse("MEMORY_DB_MAX_FILES", v.MaxRows, &cfg.MaxRows)
+	p.parse("MEMORY_DB_MAX_BYTES", v.MaxBytes, &cfg.MaxBytes)
+	p.parse("MEMORY_DB_SYNC_TIMEOUT", v.SyncTimeout, &cfg.SyncTimeout)
+	p.parse("MEMORY_DB_RETRY_MAX_DELAY", v.RetryMaxDelay, &cfg.RetryMaxDelay)
+	cfg.DatabaseURL = v.MemoryDBURL
+	if cfg.DatabaseURL == "" {
+		cfg.DatabaseURL = v.DatabaseURL
+	}
+	if err := errors.Join(p.errs...); err != nil {
+		return Config{}, fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
+	return cfg, nil
+}
+
+// fill sets the empty fields of v from the sources.
+func fill(v *variables, sources []map[string]string) {
+	fields := reflect.ValueOf(v).Elem()
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Tag.Get("envconfig")
+		for _, s := range sources {
+			if fields.Field(i).String() != "" {
+				break
+			}
+			fields.Field(i).SetString(s[name])
+		}
+	}
+}
+
+// setting is the rule for one field of Config, the same whether the value
+// comes from a literal or from a variable.
+type setting struct {
+	name, variable string
+	value          func(*Config) any // pointer to the field
+	min, max, def  int64
+}
+
+// settings are all fields that have a range. The default stands for zero.
+var settings = []setting{
+	{"SyncBatchSize", "MEMORY_DB_SYNC_BATCH_SIZE", func(c *Config) any { return &c.SyncBatchSize }, 1, 1_000_000, defaultBatchSize},
+	{"SyncInterval", "MEMORY_DB_SYNC_INTERVAL", func(c *Config) any { return &c.SyncInterval }, int64(time.Millisecond), int64(24 * time.Hour), int64(defaultInterval)},
+	{"MaxRows", "MEMORY_DB_MAX_FILES", func(c *Config) any { return &c.MaxRows }, 1, math.MaxInt32, defaultMaxRows},
+	{"MaxBytes", "MEMORY_DB_MAX_BYTES", func(c *Config) any { return &c.MaxBytes }, 0, math.MaxInt64, 0},
+	{"SyncTimeout", "MEMORY_DB_SYNC_TIMEOUT", func(c *Config) any { return &c.SyncTimeout }, int64(time.Second), int64(24 * time.Hour), int64(defaultSyncTimeout)},
+	{"RetryMaxDelay", "MEMORY_DB_RETRY_MAX_DELAY", func(c *Config) any { return &c.RetryMaxDelay }, int64(100 * time.Millisecond), int64(time.Hour), int64(defaultRetryMaxDelay)},
+}
+
+// withDefaults returns c with its zero fields set, or an error that names
+// every field out of range.
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	for _, s := range settings {
+		switch p := s.value(&c).(type) {
+		case *int:
+			errs = append(errs, s.check(int64(*p), fmt.Sprint(*p)))
+			*p = int(s.or(int64(*p)))
+		case *int64:
+			errs = append(errs, s.check(*p, fmt.Sprint(*p)))
+			*p = s.or(*p)
+		case *time.Duration:
+			errs = append(errs, s.check(int64(*p), p.String()))
+			*p = time.Duration(s.or(int64(*p)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return c, fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func (s *setting) or(v int64) int64 {
+	if v == 0 {
+		return s.def
+	}
+	return v
+}
+
+func (s *setting) check(v int64, text string) error {
+	if v == 0 || v >= s.min && v <= s.max {
+		return nil
+	}
+	return fmt.Errorf("%s (%s) is %s: %s", s.name, s.variable, text, s.bounds())
+}
+
+// bounds says what is allowed, in the setting's own unit.
+func (s *setting) bounds() string {
+	lo, hi := fmt.Sprint(s.min), fmt.Sprint(s.max)
+	if _, ok := s.value(new(Config)).(*time.Duration); ok {
+		lo, hi = time.Duration(s.min).String(), time.Duration(s.max).String()
+	}
+	if s.max == math.MaxInt64 {
+		return "it must be at least " + lo
+	}
+	return fmt.Sprintf("it must be from %s to %s", lo, hi)
+}
+
+// parser turns variables into values and collects what does not parse.
+type parser struct{ errs []error }
+
+func (p *parser) parse(variable, text string, into any) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return
+	}
+	var v int64
+	var err error
+	switch into := into.(type) {
+	case *bool:
+		if *into, err = parseBool(text); err != nil {
+			p.errs = append(p.errs, fmt.Errorf("%s=%q: %w", variable, text, err))
+		}
+		return
+	case *int:
+		v, err = parseInt(text)
+		*into = int(v)
+	case *int64:
+		v, err = parseInt(text)
+		*into = v
+	case *time.Duration:
+		*into, err = parseDuration(text)
+		v = int64(*into)
+	}
+	for _, s := range settings {
+		if s.variable == variable && (err != nil || v < s.min || v > s.max) {
+			p.errs = append(p.errs, fmt.Errorf("%s=%q: %s", variable, text, errors.Join(err, errors.New(s.bounds()))))
+		}
+	}
+}
+
+func parseInt(text string) (int64, error) {
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, errors.New("not a whole number")
+	}
+	return v, nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	if secs, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(secs) <= math.MaxInt64/1e9 {
+		return time.Duration(secs * float64(time.Second)), nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errors.New(`not a number of seconds or a duration such as "1m30s"`)
+	}
+	return d, nil
+}
+
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "t", "1", "yes", "y", "on":
+		return true, nil
+	case "false", "f", "0", "no", "n", "off":
+		return false, nil
+	}
+	return true, errors.New("it must be true or false, 1 or 0, yes or no, on or off")
+}
+
+// LogValue gives the settings without the URL, which may hold a password.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Int("batch", c.SyncBatchSize), slog.Duration("interval", c.SyncInterval),
+		slog.Int("max_rows", c.MaxRows), slog.Int64("max_bytes", c.MaxBytes))
+}

@@ -1,0 +1,142 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+const (
+	// maxListed is how many refused rows the error of ForceSync and Stop spells out.
+	maxListed = 100
+	// retryMinDelay is the first pause after a failed attempt.
+	retryMinDelay = 100 * time.Millisecond
+)
+
+// core is what both writers are made of: a table, the sink that takes its
+// rows, and what they say about it.
+type core struct {
+	cfg         Config
+	table       dest.Table
+	sink        dest.Sink
+	destination string // its name, for errors and logs
+	tally       *tally
+}
+
+// newCore binds the table to the destination and looks whether it takes the
+// rows. What can never work is an error; a destination that cannot be reached
+// is not. ctx bounds the look only.
+func newCore(ctx context.Context, table dest.Table, d *Destination, cfg Config) (*core, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &core{cfg: cfg, table: table, destination: d.String(), tally: newTally()}
+	if c.sink, err = d.d.Bind(&c.table, cfg.Logger); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTable, err)
+	}
+	if err := c.check(ctx); err != nil {
+		return nil, errors.Join(err, c.sink.Close())
+	}
+	return c, nil
+}
+
+func (c *core) check(ctx context.Context) error {
+	checking, cancel := context.WithTimeout(ctx, c.cfg.SyncTimeout)
+	defer cancel()
+	err := c.sink.Check(checking)
+	if err == nil {
+		return nil
+	}
+	e := dest.AsError(err)
+	err = c.destinationError(e)
+	if e.Class == dest.ClassTable {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("memdbwriter: cancelled while looking at the destination: %w", err)
+	}
+	c.tally.failed(err, StateDegraded)
+	c.cfg.Logger.Warn("destination not reachable yet, rows are buffered", "table", c.table.String(),
+		"destination", c.destination, "sqlstate", e.SQLState, "error", e)
+	return nil
+}
+
+// destinationError gives a sink's error the place, and the public sentinel if
+// it is about the table as a whole.
+func (c *core) destinationError(e *dest.Error) error {
+	if e.Class == dest.ClassTable {
+		return fmt.Errorf("%w: %s at %s: %w", ErrDestination, c.table.String(), c.destination, e)
+	}
+	return fmt.Errorf("memdbwriter: %s at %s: %w", c.table.String(), c.destination, e)
+}
+
+// attemptFailed books and logs the n-th failed attempt in a row. It returns
+// the pause before the next one, and the public error.
+func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, error) {
+	e := dest.AsError(err)
+	state, delay := StateDegraded, c.cfg.RetryMaxDelay
+	if e.Class == dest.ClassTable {
+		state = StateBlocked
+	} else {
+		delay = retryDelay(n, delay)
+	}
+	err = c.destinationError(e)
+	c.tally.failed(err, state)
+	c.logFailure(e, n, delay, waiting)
+	return delay, err
+}
+
+// retryDelay is exponential backoff with full jitter (Brooker, "Exponential
+// Backoff And Jitter"), kept from falling below a tenth so that it never is a
+// busy loop.
+func retryDelay(n int, most time.Duration) time.Duration {
+	delay := most
+	if n < 20 {
+		delay = min(most, retryMinDelay<<(n-1))
+	}
+	return delay/10 + rand.N(delay*9/10)
+}
+
+// unsynced says how much is not in the destination, and why.
+func (c *core) unsynced(s SyncStatus, cause error) error {
+	if s.LastError != nil && !errors.Is(cause, s.LastError) {
+		cause = fmt.Errorf("%w; last error: %w", cause, s.LastError)
+	}
+	return fmt.Errorf("%w: %s: %d waiting, %d refused, of %d added: %w",
+		ErrUnsynced, c.table.String(), s.Pending, s.Failed, s.Total+s.Recovered, cause)
+}
+
+// refusals joins refused rows, of which there are count and the first
+// maxListed are given, into one error. It is nil without any.
+func (c *core) refusals(first []stage.Failure, count int64) error {
+	if len(first) == 0 {
+		return nil
+	}
+	errs := make([]error, 0, len(first)+1)
+	for i := range first {
+		errs = append(errs, c.rowError(&first[i]))
+	}
+	if more := count - int64(len(first)); more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more", more))
+	}
+	return fmt.Errorf("%w: %d of %s:\n%w", ErrRowsFailed, count, c.table.String(), errors.Join(errs...))
+}
+
+func (c *core) rowError(f *stage.Failure) *RowError {
+	return rowError(&c.table, f.Tuple, f.Column, f.SQLState, errors.New(f.Message))
+}
+
+func tupleColumns(t *dest.Table) []tuple.Column {
+	columns := make([]tuple.Column, len(t.Columns))
+	for i := range columns {
+		columns[i] = t.Columns[i].Column
+	}
+	return columns
+}

@@ -1,0 +1,88 @@
+package memdbwriter
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/pgdest"
+	"github.com/memdbwriter/memdbwriter/internal/sqlitedest"
+)
+
+// Destination is a database that writers write to. It is made by
+// OpenDestination, Postgres or SQLite, serves any number of writers and tables
+// at once, and must be closed after the last of them has stopped.
+type Destination struct{ d dest.Destination }
+
+// OpenDestination opens the database that the URL names:
+//
+//	postgres://user:password@host:5432/database?sslmode=require
+//	sqlite:catalog.db        a file in the current directory
+//	sqlite:///var/lib/x.db   a file by its full path
+//
+// A PostgreSQL server is not contacted yet: it may come up later. An SQLite
+// file is opened, and created if it is missing. Parameters of the PostgreSQL
+// URL are those of pgx and pgxpool (connect_timeout, pool_max_conns, ...).
+// Errors never contain the password.
+func OpenDestination(ctx context.Context, databaseURL string) (*Destination, error) {
+	if databaseURL == "" {
+		return nil, fmt.Errorf("%w: no destination: set MEMORY_DB_DATABASE_URL (or DATABASE_URL) to postgres://user:password@host/database or sqlite:file.db", ErrConfig)
+	}
+	scheme, rest, _ := strings.Cut(databaseURL, ":")
+	switch strings.ToLower(scheme) {
+	case "postgres", "postgresql":
+		db, err := pgdest.Open(databaseURL)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		return &Destination{db}, nil
+	case "sqlite", "sqlite3":
+		path, err := sqlitePath(rest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		return SQLite(path)
+	}
+	return nil, fmt.Errorf("%w: the destination URL starts with none of postgres:, postgresql: and sqlite:", ErrConfig)
+}
+
+// sqlitePath returns the file that the part of a URL behind "sqlite:" names.
+func sqlitePath(rest string) (string, error) {
+	path, absolute := strings.CutPrefix(rest, "//")
+	if absolute && !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("sqlite:%s: a host has no meaning; write sqlite:file.db for a file in the current directory or sqlite:///path/file.db", rest)
+	}
+	if strings.ContainsAny(path, "?#") {
+		return "", fmt.Errorf("sqlite:%s: parameters are not supported; use SQLite for a path with such characters", rest)
+	}
+	path, err := url.PathUnescape(path)
+	if err != nil {
+		return "", fmt.Errorf("sqlite:%s: %w", rest, err)
+	}
+	return path, nil
+}
+
+// Postgres is the database of a pool that the caller owns. Closing the
+// destination leaves the pool open. A writer takes one connection at a time.
+func Postgres(pool *pgxpool.Pool) *Destination { return &Destination{pgdest.FromPool(pool)} }
+
+// SQLite opens an SQLite database file, and creates it if it is missing. Other
+// programs may read it at the same time. Batches are durable when they count
+// as synced (WAL with synchronous=FULL).
+func SQLite(path string) (*Destination, error) {
+	db, err := sqlitedest.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Destination{db}, nil
+}
+
+// String names the destination without its password.
+func (d *Destination) String() string { return d.d.String() }
+
+// Close releases what the destination opened itself. Stop its writers first.
+func (d *Destination) Close() error { return d.d.Close() }

@@ -1,0 +1,167 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+)
+
+// engine is a MemoryDBWriter without its row type: it knows tuples only. It
+// owns the front buffer, the staging table, the sink, and two goroutines.
+//
+// Life: newEngine starts both goroutines. stop closes the front buffer, asks
+// the syncer to empty everything, ends life, waits for both, and closes sink
+// and store. After that only the counts answer.
+type engine struct {
+	*core
+	store  *stage.Store
+	front  *front
+	stager *stager
+	syncer *syncer
+
+	life    context.Context // ends when the goroutines must
+	end     context.CancelCauseFunc
+	workers sync.WaitGroup
+
+	stopping sync.Once
+	stopped  chan struct{} // closed when stop is done
+	stopErr  error         // its result; read after stopped
+}
+
+// errEnded is the cause of the end of an engine's life.
+var errEnded = errors.New("memdbwriter: the writer has ended")
+
+// newEngine checks the destination and starts the goroutines. ctx bounds the
+// check only.
+func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config) (*engine, error) {
+	c, err := newCore(ctx, table, d, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{core: c, front: newFront(c.cfg), stopped: make(chan struct{})}
+	if e.store, err = stage.Open(stage.Config{View: table.Name, Columns: tupleColumns(&table)}); err != nil {
+		return nil, errors.Join(fmt.Errorf("memdbwriter: cannot open the in-memory staging table: %w", err), c.sink.Close())
+	}
+	e.life, e.end = context.WithCancelCause(context.Background())
+	e.syncer = newSyncer(c, e.store, e.front)
+	e.stager = newStager(e)
+	e.workers.Go(func() { e.stager.loop(e.life) })
+	e.workers.Go(func() { e.syncer.loop(e.life) })
+	e.cfg.Logger.Info("writer started", "table", table.String(), "destination", e.destination,
+		"batch", e.cfg.SyncBatchSize, "interval", e.cfg.SyncInterval, "max_rows", e.cfg.MaxRows)
+	return e, nil
+}
+
+func newStager(e *engine) *stager {
+	return &stager{
+		front: e.front, store: e.store, requests: make(chan chan struct{}),
+		staged: func(last int64) {
+			e.syncer.staged.Store(last)
+			signal(e.syncer.stagedReady)
+		},
+		failed: func(err error) {
+			err = fmt.Errorf("memdbwriter: cannot stage rows in memory, trying again: %w", err)
+			e.tally.failed(err, StateDegraded)
+			e.cfg.Logger.Error("staging failed, rows stay in the front buffer", "table", e.table.String(), "error", err)
+		},
+	}
+}
+
+// forceSync is ForceSync.
+func (e *engine) forceSync(ctx context.Context) error {
+	if e.front.isClosed() {
+		return ErrStopped
+	}
+	upTo := e.front.last()
+	err := e.drain(ctx, ReasonForce, upTo)
+	switch {
+	case err == nil:
+		return e.refused(upTo)
+	case errors.Is(err, ErrStopped), errors.Is(err, errEnded):
+		return ErrStopped
+	}
+	return e.unsynced(e.status(), err)
+}
+
+// drain waits until every row up to the given one is settled.
+func (e *engine) drain(ctx context.Context, reason Reason, upTo int64) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if err := e.stager.flush(ctx, e.life); err != nil {
+		return err
+	}
+	return e.syncer.await(ctx, reason, upTo)
+}
+
+// stop is Stop. The first call does the work, and its context bounds it; the
+// others wait for it.
+func (e *engine) stop(ctx context.Context) error {
+	first := false
+	e.stopping.Do(func() { first = true })
+	if first {
+		e.shutDown(ctx)
+		return e.stopErr
+	}
+	select {
+	case <-e.stopped:
+		return e.stopErr
+	case <-ctx.Done():
+		return fmt.Errorf("memdbwriter: an earlier Stop is still under way: %w", context.Cause(ctx))
+	}
+}
+
+// shutDown empties the writer as far as ctx allows and ends it.
+func (e *engine) shutDown(ctx context.Context) {
+	defer close(e.stopped)
+	upTo := e.front.close()
+	err := e.drain(ctx, ReasonStop, upTo)
+	e.end(errEnded)
+	e.workers.Wait()
+	if err == nil {
+		err = e.refused(upTo)
+	} else {
+		err = e.unsynced(e.status(), err)
+	}
+	e.stopErr = errors.Join(err, e.sink.Close(), e.store.Close())
+	e.tally.stop()
+	s := e.status()
+	e.cfg.Logger.Info("writer stopped", "table", e.table.String(), "total", s.Total, "synced", s.Synced,
+		"superseded", s.Superseded, "failed", s.Failed, "unsynced", s.Pending, "error", e.stopErr)
+}
+
+// refused returns the rows up to the given one that the destination refused,
+// joined, or nil if there are none.
+func (e *engine) refused(upTo int64) error {
+	count := e.status().Failed
+	if count == 0 {
+		return nil
+	}
+	page, err := e.store.Failures(0, maxListed)
+	if err != nil {
+		return fmt.Errorf("%w: %d of %s, which cannot be listed: %w", ErrRowsFailed, count, e.table.String(), err)
+	}
+	for i := range page {
+		if page[i].Seq > upTo {
+			page, count = page[:i], int64(i)
+			break
+		}
+	}
+	return e.refusals(page, count)
+}
+
+func (e *engine) status() SyncStatus {
+	s, full := e.front.status()
+	return e.tally.status(s, full)
+}
+
+func (e *engine) stats() Stats {
+	s := e.tally.stats()
+	s.SyncStatus = e.status()
+	e.front.fillStats(&s)
+	return s
+}

@@ -1,0 +1,83 @@
+package memdbwriter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Returned when a writer is made or configured.
+var (
+	// ErrConfig is wrapped by every complaint about a setting. The message
+	// names all bad settings, their values and the allowed ranges.
+	ErrConfig = errors.New("memdbwriter: bad configuration")
+
+	// ErrTable is wrapped by every complaint about a table definition: the
+	// struct's tags, the table's name, the key. The message names the field.
+	ErrTable = errors.New("memdbwriter: bad table definition")
+
+	// ErrDestination is wrapped when the destination cannot take the rows of
+	// this table, whatever they hold: the table or a column is missing, a
+	// right is not granted, the password is wrong. The message says how to
+	// mend it, with the DDL where there is one.
+	ErrDestination = errors.New("memdbwriter: the destination cannot take the rows")
+)
+
+// Returned when a row is added.
+var (
+	// ErrBufferFull is returned by TryAdd when the limit on waiting rows or
+	// bytes is reached. The row was not taken.
+	ErrBufferFull = errors.New("memdbwriter: the buffer is full")
+
+	// ErrStopped is returned by every method that needs a running writer once
+	// Stop was called. A row passed along was not taken.
+	ErrStopped = errors.New("memdbwriter: the writer is stopped")
+)
+
+// Returned by ForceSync and Stop.
+var (
+	// ErrUnsynced is wrapped when rows are not in the destination. For
+	// ForceSync they are still waiting and will be tried again; for Stop they
+	// are gone with the writer's memory. The message has the counts and the
+	// last error.
+	ErrUnsynced = errors.New("memdbwriter: rows are not in the destination")
+
+	// ErrRowsFailed is wrapped when the destination refused rows, together
+	// with a *RowError for each of the first of them. SyncErrors lists all.
+	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
+)
+
+// RowError is an error about one row: Add returns it for a row that no
+// database could take, ForceSync and SyncErrors for one that the destination
+// refused. Find it with errors.As.
+type RowError struct {
+	Table    string // destination table
+	Column   string // where it is known
+	Key      string // the row's key columns and their values, shortened; empty when the table has no key
+	SQLState string // the database's five-character code, empty when the row never got there
+	Err      error  // the reason
+}
+
+// Error gives table, key, column and reason in one line.
+func (e *RowError) Error() string {
+	var b strings.Builder
+	b.WriteString("memdbwriter: row of ")
+	b.WriteString(e.Table)
+	if e.Key != "" {
+		b.WriteString(" with ")
+		b.WriteString(e.Key)
+	}
+	if e.Column != "" {
+		b.WriteString(", column ")
+		b.WriteString(e.Column)
+	}
+	b.WriteString(": ")
+	b.WriteString(e.Err.Error())
+	if e.SQLState != "" && !strings.Contains(e.Err.Error(), e.SQLState) {
+		fmt.Fprintf(&b, " (SQLSTATE %s)", e.SQLState)
+	}
+	return b.String()
+}
+
+// Unwrap returns the reason.
+func (e *RowError) Unwrap() error { return e.Err }

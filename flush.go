@@ -1,0 +1,149 @@
+package memdbwriter
+
+import (
+	"context"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// batch is a range of arrived rows, made ready to be written.
+type batch struct {
+	tuple.Batch        // sorted, each key once; in arrival order without a key
+	hi          int64  // the last arrival number in the range
+	read        int64  // rows in the range
+	readBytes   int64  // their size
+	flush       *flush // how far writing it has come
+}
+
+// prepare makes a batch of rows in arrival order ready. r is nil when every
+// row is written.
+func (b *batch) prepare(c *core, r *reducer) {
+	b.hi = b.Rows[b.Len()-1].Seq
+	b.read, b.readBytes = int64(b.Len()), b.Bytes()
+	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored}
+	if r == nil {
+		return
+	}
+	if superseded := r.reduce(&b.Batch); len(superseded) > 0 {
+		b.flush.runnerUp = func(refused tuple.Span) *tuple.Batch {
+			next, ok := r.runnerUp(&b.Batch, superseded, refused)
+			if !ok {
+				return nil
+			}
+			return &tuple.Batch{Data: b.Data, Rows: []tuple.Span{next}}
+		}
+	}
+}
+
+// settlement books a batch that is written.
+func (b *batch) settlement() settlement {
+	stored, refused := int64(b.flush.stored), int64(len(b.flush.refused))
+	return settlement{
+		synced: stored, failed: refused, superseded: b.read - stored - refused,
+		bytes: b.readBytes, syncedBytes: b.flush.bytes,
+	}
+}
+
+// flush is one batch on its way into the destination. It survives failed
+// attempts, so that what is stored stays stored and is not sent again.
+//
+// A batch is first written whole. When the destination refuses a row, the
+// batch is taken apart around it: if the database named the row, into the rows
+// before it, the row alone and the rows after it; if it did not, into halves.
+// A row refused alone is set aside with the error that it got alone, so no row
+// is ever blamed for another's fault. An older row of the same key that it had
+// replaced in the batch is written in its place.
+//
+// Cost, with n rows and k bad ones: 1 + 3k writes where the rows are named,
+// and at most 1 + 2k(1+log2(n/k)) where they are not.
+type flush struct {
+	sink    dest.Sink
+	timeout time.Duration
+
+	todo    []*tuple.Batch // disjoint parts not stored yet, the next one last
+	refused []refusal
+	stored  int
+	bytes   int64 // of the stored rows
+	onWrite func(dest.Result)
+	// runnerUp is the row to write in place of a refused one, nil if there is
+	// none. The function is nil when every row is written anyway.
+	runnerUp func(refused tuple.Span) *tuple.Batch
+}
+
+// failures are the refused rows in the form in which they are kept.
+func (f *flush) failures() []stage.Failure {
+	now := time.Now()
+	kept := make([]stage.Failure, len(f.refused))
+	for i, r := range f.refused {
+		kept[i] = stage.Failure{
+			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column,
+			Message: r.err.Error(), Attempts: 1, First: now, Last: now,
+		}
+	}
+	return kept
+}
+
+// refusal is a row that the destination does not take.
+type refusal struct {
+	span  tuple.Span
+	tuple []byte // belongs to the batch
+	err   *dest.Error
+}
+
+// run goes on until every row is stored or refused. Any other outcome is an
+// error, after which run may be called again.
+func (f *flush) run(ctx context.Context) error {
+	for len(f.todo) > 0 {
+		part := f.todo[len(f.todo)-1]
+		err := f.write(ctx, part)
+		if err == nil {
+			f.todo = f.todo[:len(f.todo)-1]
+			f.stored += part.Len()
+			f.bytes += part.Bytes()
+			continue
+		}
+		e := dest.AsError(err)
+		if e.Class != dest.ClassRow {
+			return e
+		}
+		f.todo = f.todo[:len(f.todo)-1]
+		f.split(part, e)
+	}
+	return nil
+}
+
+func (f *flush) write(ctx context.Context, part *tuple.Batch) error {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	res, err := f.sink.Write(ctx, part)
+	if err == nil {
+		f.onWrite(res)
+	}
+	return err
+}
+
+// split takes a refused part apart, or refuses its only row.
+func (f *flush) split(part *tuple.Batch, e *dest.Error) {
+	n := part.Len()
+	if n == 1 {
+		f.refused = append(f.refused, refusal{span: part.Rows[0], tuple: part.Tuple(0), err: e})
+		if f.runnerUp != nil {
+			if next := f.runnerUp(part.Rows[0]); next != nil {
+				f.todo = append(f.todo, next)
+			}
+		}
+		return
+	}
+	cuts := []int{0, n / 2, n}
+	if e.Row >= 0 && e.Row < n {
+		cuts = []int{0, e.Row, e.Row + 1, n}
+	}
+	for i := len(cuts) - 1; i > 0; i-- {
+		if cuts[i-1] < cuts[i] {
+			f.todo = append(f.todo, part.Slice(cuts[i-1], cuts[i]))
+		}
+	}
+}

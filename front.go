@@ -1,0 +1,259 @@
+package memdbwriter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+const (
+	// chunkBytes is the size of a piece of the front buffer: small enough
+	// that a new one costs an Add little, and about the number of rows that
+	// SQLite takes best in one statement.
+	chunkBytes = 256 << 10
+	// spareChunks are kept for the next rows instead of being collected.
+	spareChunks = 16
+)
+
+// front is the buffer that Add appends to: chunks of tuples, in arrival order,
+// that the stager takes away. It also keeps the ledger, since every row enters
+// it here, and makes callers wait while too much is in memory. The mutex is
+// held for a few hundred nanoseconds and never while anything is waited for.
+type front struct {
+	maxRows, maxBytes int64
+
+	// Both have room for one signal, and are only ever sent to without waiting.
+	rowsReady chan struct{} // the first row is in, or a new chunk was begun, or staging must not linger
+	limitHit  chan struct{} // an Add found the buffer full
+
+	mu     sync.Mutex
+	chunks []*tuple.Batch // not empty, the last one is being filled
+	spare  []*tuple.Batch
+	next   int64 // arrival number of the next row, from 1
+	ledger ledger
+	room   chan struct{} // closed when rows leave the memory; nil while nobody waits
+	hit    bool          // the limit was reached since rows last left the memory
+	waits  int64         // Adds that had to wait
+	waited time.Duration // for so long in total
+	closed bool
+}
+
+func newFront(cfg Config) *front {
+	return &front{
+		maxRows: int64(cfg.MaxRows), maxBytes: cfg.MaxBytes,
+		rowsReady: make(chan struct{}, 1), limitHit: make(chan struct{}, 1),
+		next: 1,
+	}
+}
+
+// signal sends without waiting: one signal that is already there will do.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// fits reports whether a row of n bytes may come in. An empty buffer takes any.
+func (f *front) fits(n int) bool {
+	rows := f.ledger.waiting()
+	return rows < f.maxRows && (f.maxBytes == 0 || rows == 0 || f.ledger.waitingBytes+int64(n) <= f.maxBytes)
+}
+
+// tryAdd takes one tuple or says why not: ErrBufferFull or ErrStopped.
+func (f *front) tryAdd(t []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return ErrStopped
+	}
+	if !f.fits(len(t)) {
+		f.press()
+		return ErrBufferFull
+	}
+	f.push(t)
+	return nil
+}
+
+// add takes the tuples of b in order, waiting for room as needed, and returns
+// how many it took. The error is nil exactly when that is all of them.
+func (f *front) add(ctx context.Context, b *tuple.Batch) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range b.Rows {
+		t := b.Tuple(i)
+		for !f.closed && !f.fits(len(t)) {
+			if err := f.wait(ctx); err != nil {
+				return i, err
+			}
+		}
+		if f.closed {
+			return i, ErrStopped
+		}
+		f.push(t)
+	}
+	return b.Len(), nil
+}
+
+// addOne is add for a single tuple.
+func (f *front) addOne(ctx context.Context, t []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.closed && !f.fits(len(t)) {
+		if err := f.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if f.closed {
+		return ErrStopped
+	}
+	f.push(t)
+	return nil
+}
+
+// wait lets go of the mutex until rows have left the memory, the front is
+// closed or ctx ends, which is the error.
+func (f *front) wait(ctx context.Context) error {
+	if f.room == nil {
+		f.room = make(chan struct{})
+	}
+	room := f.room
+	f.waits++
+	f.press()
+	f.mu.Unlock()
+	start := time.Now()
+	var err error
+	select {
+	case <-room:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	f.mu.Lock()
+	f.waited += time.Since(start)
+	return err
+}
+
+// push appends a tuple that fits. Called with the mutex held.
+func (f *front) push(t []byte) {
+	c := f.chunk(len(t))
+	c.Append(f.next, t)
+	f.next++
+	f.ledger.added++
+	f.ledger.waitingBytes += int64(len(t))
+	if !f.fits(1) {
+		f.press()
+	}
+}
+
+// press asks for a sync because the limit is reached. Called with the mutex held.
+func (f *front) press() {
+	if !f.hit {
+		f.hit = true
+		signal(f.limitHit)
+	}
+}
+
+// pressed reports whether the limit was reached since rows last left.
+func (f *front) pressed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hit
+}
+
+// chunk returns the chunk that takes n more bytes, a new one if need be.
+func (f *front) chunk(n int) *tuple.Batch {
+	if k := len(f.chunks); k > 0 {
+		if c := f.chunks[k-1]; len(c.Data)+n <= cap(c.Data) {
+			return c
+		}
+	}
+	c := &tuple.Batch{}
+	if k := len(f.spare); k > 0 && n <= chunkBytes {
+		c, f.spare = f.spare[k-1], f.spare[:k-1]
+	} else {
+		c.Data = make([]byte, 0, max(chunkBytes, n))
+	}
+	f.chunks = append(f.chunks, c)
+	signal(f.rowsReady)
+	return c
+}
+
+// take hands all chunks to the stager, in arrival order.
+func (f *front) take(into []*tuple.Batch) []*tuple.Batch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	into = append(into[:0], f.chunks...)
+	clear(f.chunks)
+	f.chunks = f.chunks[:0]
+	return into
+}
+
+// recycle gives chunks back once their rows are staged.
+func (f *front) recycle(chunks []*tuple.Batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range chunks {
+		if cap(c.Data) == chunkBytes && len(f.spare) < spareChunks {
+			c.Reset()
+			f.spare = append(f.spare, c)
+		}
+	}
+}
+
+// settle books rows that left the memory and wakes every waiting Add.
+func (f *front) settle(s settlement) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ledger.settle(s)
+	f.hit = false
+	f.wake()
+}
+
+// wake lets the waiting Adds look again. Called with the mutex held.
+func (f *front) wake() {
+	if f.room != nil {
+		close(f.room)
+		f.room = nil
+	}
+}
+
+// close refuses rows from now on and returns the number of the last one.
+func (f *front) close() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	f.wake()
+	return f.next - 1
+}
+
+// last is the number of the newest row.
+func (f *front) last() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next - 1
+}
+
+// isClosed reports whether close was called.
+func (f *front) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+// status is what the ledger says at this moment, and whether the limit is
+// reached.
+func (f *front) status() (s SyncStatus, full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledger.status(), !f.fits(1)
+}
+
+// fillStats adds the figures that the front buffer keeps.
+func (f *front) fillStats(s *Stats) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.PendingBytes, s.SyncedBytes = f.ledger.waitingBytes, f.ledger.syncedBytes
+	s.Waits, s.WaitTime = f.waits, f.waited
+}

@@ -1,0 +1,118 @@
+package pgdest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/transcode"
+)
+
+// SQLSTATEs that are looked at one by one.
+const (
+	uniqueViolation   = "23505"
+	duplicateTable    = "42P07"
+	protocolViolation = "08P01" // also a binary field that is shorter than its type
+	limitExceeded     = "54000" // a row too large for a page or for an index
+)
+
+// classOf tells who is to blame for an error of the server.
+func classOf(sqlstate string) dest.Class {
+	if len(sqlstate) != 5 {
+		return dest.ClassTransient
+	}
+	switch sqlstate[:2] {
+	case "22", // data exception
+		"23", // integrity constraint violation
+		"44", // WITH CHECK OPTION violation
+		"P0", // raised by a trigger
+		"21": // two rows of the batch are one row to the index: alone each of them fits
+		return dest.ClassRow
+	case "54": // program limit exceeded
+		if sqlstate == limitExceeded {
+			return dest.ClassRow
+		}
+		return dest.ClassTable
+	case "0A", // feature not supported
+		"28", // invalid authorization
+		"3D", // invalid database
+		"3F", // invalid schema
+		"42": // syntax, names, rights
+		return dest.ClassTable
+	}
+	// 08, 25, 40, 53, 55, 57, 58, XX and whatever is unknown: it may pass, and
+	// waiting loses nothing.
+	return dest.ClassTransient
+}
+
+// classify makes a *dest.Error of any error of a statement. rel is the table
+// that the statement copies into; a row is named only if the error arose in
+// that COPY, and rows is how many it had.
+func classify(err error, rel string, rows int) *dest.Error {
+	e := &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
+	pe := new(pgconn.PgError)
+	if !errors.As(err, &pe) {
+		return e
+	}
+	e.SQLState, e.Column = pe.Code, pe.ColumnName
+	e.Class = classOf(pe.Code)
+	row, context := copyRow(pe.Where, rel)
+	if pe.Code == protocolViolation && row >= 0 {
+		e.Class = dest.ClassRow
+	}
+	if e.Class == dest.ClassRow && row < rows && trusted(pe) {
+		e.Row = row
+	}
+	if e.Column == "" {
+		e.Column = strings.TrimSpace(context)
+	}
+	if pe.Detail != "" && e.Class == dest.ClassRow {
+		e.Err = fmt.Errorf("%w, %s", err, transcode.Shorten([]byte(pe.Detail)))
+	}
+	return e
+}
+
+// trusted tells whether the line in the error's context is that of the bad
+// row. The server collects rows and writes many at a time: what is found
+// before (types, NOT NULL, CHECK, BEFORE triggers) and in the indexes has the
+// right line, but not a row that is too large for a page.
+func trusted(pe *pgconn.PgError) bool {
+	return pe.Code != limitExceeded || pe.Routine != "RelationGetBufferForTuple"
+}
+
+// copyRow takes the number of the row, from 0, out of the context that the
+// server adds to an error inside COPY into the table rel; -1 if it is not
+// there. The context is in the language of the server:
+//
+//	COPY files, line 17, column size
+//	COPY files, Zeile 17, Spalte size
+//	filesのCOPY、行 17、列 size
+//	files 복사, 17번째 줄, size 열
+//
+// It is the last line, below those of triggers. rest is what follows the
+// number.
+func copyRow(where, rel string) (row int, rest string) {
+	line := where[strings.LastIndexByte(where, '\n')+1:]
+	after, ok := strings.CutPrefix(line, "COPY "+rel+",")
+	if !ok {
+		// Only a language whose words start beyond ASCII puts the name first.
+		after, ok = strings.CutPrefix(line, rel)
+		after = strings.TrimPrefix(after, " ")
+		if !ok || after == "" || after[0] < 0x80 {
+			return -1, ""
+		}
+	}
+	i := strings.IndexAny(after, "0123456789")
+	if i < 0 {
+		return -1, ""
+	}
+	after = after[i:]
+	n := 0
+	for after != "" && '0' <= after[0] && after[0] <= '9' && n < 1<<40 {
+		n, after = 10*n+int(after[0]-'0'), after[1:]
+	}
+	return n - 1, after
+}

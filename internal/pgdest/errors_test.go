@@ -1,0 +1,198 @@
+package pgdest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// wide is a batch of 2,500 good rows, more than the server collects before it
+// writes them, with a bad one in the middle.
+func wide(at int, bad row, good func(i int) row) []row {
+	var rows []row
+	for i := range 2500 {
+		if i == at {
+			rows = append(rows, bad)
+			continue
+		}
+		rows = append(rows, good(i))
+	}
+	return rows
+}
+
+func TestServerErrorNamesTheRow(t *testing.T) {
+	const raise = `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF NEW.size = -1 THEN RAISE 'size 4711 line 7'; END IF; RETURN NEW; END $$; `
+	incompressible := func() string {
+		b := make([]byte, 12000)
+		x := uint32(1)
+		for i := range b {
+			x = x*1664525 + 1013904223
+			b[i] = '!' + byte(x>>24)%90
+		}
+		return string(b)
+	}()
+	for name, c := range map[string]struct {
+		ddl    string
+		bad    row
+		state  string
+		direct int // the row that is named when it goes in directly
+		upsert int // the row that is named by upsert
+	}{
+		"CHECK":              {`ALTER TABLE files ADD CHECK (size >= 0)`, row{int64(1e6), "b", int64(-1)}, "23514", 1234, -1},
+		"own NOT NULL":       {`CREATE DOMAIN d AS bigint CHECK (VALUE >= 0); ALTER TABLE files ALTER size TYPE d`, row{int64(1e6), "b", int64(-1)}, "23514", 1234, 1234},
+		"enum":               {`CREATE TYPE e AS ENUM ('a'); ALTER TABLE files ALTER name TYPE e USING name::e`, row{int64(1e6), "b", nil}, "22P02", 1234, 1234},
+		"JSON":               {`ALTER TABLE files ALTER name TYPE json USING name::json`, row{int64(1e6), "{", nil}, "22P02", 1234, 1234},
+		"precision":          {`ALTER TABLE files ALTER size TYPE numeric(3,2)`, row{int64(1e6), "1", int64(10)}, "22003", 1234, 1234},
+		"other index":        {`CREATE UNIQUE INDEX ON files (size); INSERT INTO files VALUES (-1, 'a', -5)`, row{int64(1e6), "b", int64(-5)}, "23505", -1, -1},
+		"exclusion":          {`ALTER TABLE files ADD EXCLUDE (size WITH =); INSERT INTO files VALUES (-1, 'a', -5)`, row{int64(1e6), "b", int64(-5)}, "23P01", 1234, -1},
+		"BEFORE trigger":     {raise + `CREATE TRIGGER t BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", 1234, -1},
+		"AFTER trigger":      {raise + `CREATE TRIGGER t AFTER INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", -1, -1},
+		"foreign key":        {`CREATE TABLE sizes (size bigint PRIMARY KEY); INSERT INTO sizes SELECT generate_series(0, 3000); ALTER TABLE files ADD FOREIGN KEY (size) REFERENCES sizes`, row{int64(1e6), "b", int64(-1)}, "23503", -1, -1},
+		"deferred":           {raise + `CREATE CONSTRAINT TRIGGER t AFTER INSERT ON files INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", -1, -1},
+		"index row size":     {`CREATE INDEX ON files (name)`, row{int64(1e6), incompressible, nil}, "54000", 1234, -1},
+		"larger than a page": {`ALTER TABLE files ALTER name SET STORAGE PLAIN`, row{int64(1e6), incompressible, nil}, "54000", -1, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := pgtest.Open(t)
+			db.Exec(t, filesDDL+";"+c.ddl)
+			s := open(t, db.URL, files())
+			check(t, s)
+			rows := wide(1234, c.bad, func(i int) row {
+				name := "1"
+				if name = "1"; c.state == "22P02" && strings.Contains(c.ddl, "ENUM") {
+					name = "a"
+				}
+				if strings.Contains(c.ddl, "numeric") {
+					return row{int64(i), name, int64(1)}
+				}
+				return row{int64(i), name, int64(i)}
+			})
+			for way, want := range map[string]int{"direct": c.direct, "upsert": c.upsert} {
+				s.choice.succeeded()
+				if way == "upsert" {
+					s.choice.conflicted()
+				}
+				e := refused(t, s, rows...)
+				if e.Class != dest.ClassRow || e.SQLState != c.state || e.Row != want {
+					t.Errorf("%s: class %v state %s row %d, want row, %s, %d: %v", way, e.Class, e.SQLState, e.Row, c.state, want, e)
+				}
+				if !strings.Contains(e.Error(), "table files in postgres://") {
+					t.Errorf("%s: the error does not say where: %v", way, e)
+				}
+			}
+		})
+	}
+}
+
+func TestRowThatCannotFitCostsNoRoundTrip(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE files (id bigint PRIMARY KEY, name varchar(5), size int NOT NULL)`)
+	s := open(t, db.URL, files())
+	check(t, s)
+	good := row{int64(1), "größe", int64(1)}
+	for name, c := range map[string]struct {
+		bad           row
+		column, state string
+		says          string
+		mendable      bool
+	}{
+		"too long":  {row{int64(2), "größer", int64(1)}, "name", "22001", `"größer" has 6 characters, too long for type character varying(5)`, true},
+		"too large": {row{int64(2), "b", int64(1 << 31)}, "size", "22003", "2147483648 is out of range for type integer", true},
+		"NULL":      {row{int64(2), "b", nil}, "size", "23502", "NULL in a column that is NOT NULL", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := s.Write(context.Background(), batch(good, c.bad))
+			e := asError(t, err)
+			if res.RoundTrips != 0 || e.Class != dest.ClassRow || e.Row != 1 || e.Column != c.column || e.SQLState != c.state || !strings.Contains(e.Error(), c.says) {
+				t.Errorf("%d round trips, class %v row %d column %s state %s: %v", res.RoundTrips, e.Class, e.Row, e.Column, e.SQLState, e)
+			}
+		})
+	}
+	write(t, s, good, row{int64(2), "12345   ", int64(1)})
+	e := refused(t, s, row{int64(3), "123456", int64(1)})
+	mend(t, db, e)
+	check(t, s)
+	write(t, s, row{int64(3), "123456", int64(1)})
+}
+
+func TestCopyRow(t *testing.T) {
+	for _, c := range []struct {
+		where, rel string
+		row        int
+	}{
+		{"COPY files, line 17, column size", "files", 16},
+		{"COPY files, line 17", "files", 16},
+		{"PL/pgSQL function f() line 3 at RAISE\nCOPY files, line 2", "files", 1},
+		{"COPY files, Zeile 17, Spalte size", "files", 16},
+		{"COPY files, línea 17, columna size", "files", 16},
+		{"COPY files, ligne 17, colonne size", "files", 16},
+		{"COPY files, riga 17, colonna size", "files", 16},
+		{"filesのCOPY、行 17、列 size", "files", 16},
+		{"COPY files, ხაზი 17, სვეტი size", "files", 16},
+		{"files 복사, 17번째 줄, size 열", "files", 16},
+		{"COPY files, строка 17, столбец size", "files", 16},
+		{"COPY files, rad 17, kolumn size", "files", 16},
+		{"COPY files, рядок 17, стовпець size", "files", 16},
+		{"COPY files, 行 17, 列 size", "files", 16},
+		{"COPY files 2, line 17", "files 2", 16},
+		{"COPY files, line 99999999999999999999999999", "files", 9999999999999},
+		{"", "files", -1},
+		{"COPY other, line 17", "files", -1},
+		{"COPY files", "files", -1},
+		{"COPY files, line", "files", -1},
+		{"PL/pgSQL function files() line 3 at RAISE", "files", -1},
+		{`SQL statement "SELECT 1 FROM ONLY files x WHERE id = $1"`, "files", -1},
+		{`SQL statement "SELECT $1"`, "SQL", -1},
+		{"PL/pgSQL function f() line 3 at RAISE", "PL", -1},
+	} {
+		if got, _ := copyRow(c.where, c.rel); got != c.row {
+			t.Errorf("%q: row %d, want %d", c.where, got, c.row)
+		}
+	}
+}
+
+func TestClasses(t *testing.T) {
+	for class, states := range map[dest.Class]string{
+		dest.ClassTransient: "08000 08006 25006 40001 40P01 53100 53200 53300 55P03 55006 57014 57P01 57P02 57P03 57P05 58030 XX000 ZZ999 YY003 bad",
+		dest.ClassRow:       "22001 22P02 22P05 23502 23505 23514 44000 54000 P0001 21000",
+		dest.ClassTable:     "0A000 28000 28P01 3D000 3F000 42P01 42501 42703 54001 54011",
+	} {
+		for state := range strings.FieldsSeq(states) {
+			if e := classify(&pgconn.PgError{Code: state}, "t", 1); e.Class != class || e.Row != -1 {
+				t.Errorf("%s: class %v, want %v", state, e.Class, class)
+			}
+		}
+	}
+	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, context.Canceled, context.DeadlineExceeded, errors.New("?")} {
+		if e := classify(err, "t", 1); e.Class != dest.ClassTransient || !errors.Is(e, err) {
+			t.Errorf("%v: class %v", err, e.Class)
+		}
+	}
+}
+
+func FuzzCopyRow(f *testing.F) {
+	f.Add("COPY files, line 17, column size", "files")
+	f.Add("filesのCOPY、行 17、列 size", "files")
+	f.Add("a\nb 7", "")
+	f.Fuzz(func(t *testing.T, where, rel string) {
+		if row, _ := copyRow(where, rel); row < -1 {
+			t.Errorf("row %d", row)
+		}
+	})
+}
+
+func TestTypeNamesOfTheTestTable(t *testing.T) {
+	if got := strings.Join(createSQL(&dest.Table{Name: "t", Keys: 1, Columns: []dest.Column{col("a", tuple.Text, "null")}}), ";"); got != `CREATE TABLE "t" ("a" text, UNIQUE ("a"))` {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,187 @@
+// Package pgdest writes batches of tuples to PostgreSQL.
+//
+// A batch reaches its table in one round trip and one transaction, by one of
+// two ways:
+//
+//   - direct: COPY straight into the table. The faster way, and the right one
+//     when every key of the batch is new.
+//   - upsert: COPY into a temporary table, then one INSERT ... SELECT ... ON
+//     CONFLICT. It takes any batch, and leaves rows that would not change
+//     untouched.
+//
+// Both are one string of SQL in the simple protocol. The server runs such a
+// string as one transaction, and nothing of it stays behind in the session,
+// whatever fails: that is as fast as it gets on a distant server, and works
+// behind a proxy that hands out sessions for single transactions.
+//
+// The tuples are sent as they are, except for columns whose type in the table
+// is not the canonical one (package transcode).
+package pgdest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+)
+
+// What Open sets where the URL says nothing.
+const (
+	connectTimeout  = 10 * time.Second
+	maxConns        = 4
+	applicationName = "memdbwriter"
+)
+
+// DB is a PostgreSQL database as a destination.
+type DB struct {
+	pool *pgxpool.Pool
+	own  bool // Close closes the pool
+	name string
+}
+
+var _ dest.Destination = (*DB)(nil)
+
+// Open returns the database of a postgres:// URL. It does not connect yet: an
+// error is about the URL, and never shows its password.
+func Open(rawURL string) (*DB, error) {
+	config, err := pgxpool.ParseConfig(rawURL)
+	if err != nil {
+		return nil, urlError(rawURL, err)
+	}
+	cc := config.ConnConfig
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
+	}}
+	if cc.ConnectTimeout == 0 {
+		cc.ConnectTimeout = connectTimeout
+	}
+	dialer.Timeout = cc.ConnectTimeout
+	cc.DialFunc = dialer.DialContext
+	if cc.RuntimeParams["application_name"] == "" {
+		cc.RuntimeParams["application_name"] = applicationName
+	}
+	if !strings.Contains(rawURL, "pool_max_conns") {
+		config.MaxConns = maxConns
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, urlError(rawURL, err)
+	}
+	db := FromPool(pool)
+	db.own = true
+	return db, nil
+}
+
+// urlError explains what is wrong with a URL. It repeats nothing of a URL
+// that cannot be taken apart: any part of it may be the password.
+func urlError(rawURL string, err error) error {
+	const advice = "want postgres://user:password@host:5432/database, with @ : / ? # %% and spaces in the password percent-encoded"
+	u, perr := url.Parse(rawURL)
+	if perr != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return fmt.Errorf("the database URL is not valid: " + advice)
+	}
+	// ParseConfigError keeps the URL: only texts go on from here.
+	reason := err.Error()
+	if pe := new(pgconn.ParseConfigError); errors.As(err, &pe) {
+		_, reason, _ = strings.Cut(reason, "`: ")
+	}
+	if reason == "" || holdsSecret(reason, u) {
+		return fmt.Errorf("the database URL for %s is not valid: "+advice, u.Host)
+	}
+	return fmt.Errorf("the database URL for %s is not valid: %s", u.Host, reason)
+}
+
+func holdsSecret(text string, u *url.URL) bool {
+	secrets := []string{u.Query().Get("password"), u.Query().Get("sslpassword")}
+	if pw, ok := u.User.Password(); ok {
+		_, escaped, _ := strings.Cut(u.User.String(), ":")
+		secrets = append(secrets, pw, escaped)
+	}
+	for _, s := range secrets {
+		if s != "" && strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// FromPool returns the database that a pool of the caller connects to. The
+// pool stays the caller's to configure and to close.
+func FromPool(pool *pgxpool.Pool) *DB {
+	cc := pool.Config().ConnConfig
+	host := cc.Host
+	if !strings.HasPrefix(host, "/") {
+		host = net.JoinHostPort(host, strconv.Itoa(int(cc.Port)))
+	}
+	u := url.URL{Scheme: "postgres", User: url.User(cc.User), Host: host, Path: "/" + cc.Database}
+	return &DB{pool: pool, name: u.String()}
+}
+
+// String is the URL without password and parameters.
+func (db *DB) String() string { return db.name }
+
+// Close closes the connections that Open made possible, and none of a pool
+// that the caller gave.
+func (db *DB) Close() error {
+	if db.own {
+		db.pool.Close()
+	}
+	return nil
+}
+
+// Bind returns a Sink for the table.
+func (db *DB) Bind(t *dest.Table, log *slog.Logger) (dest.Sink, error) {
+	if err := bindable(t); err != nil {
+		return nil, fmt.Errorf("table %s: %w", t, err)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Sink{db: db, table: t, log: log}, nil
+}
+
+// Limits of PostgreSQL.
+const (
+	maxNameBytes = 63
+	maxColumns   = 1600
+)
+
+// bindable tells whether any PostgreSQL could have such a table.
+func bindable(t *dest.Table) error {
+	switch {
+	case len(t.Columns) == 0:
+		return errors.New("it has no columns")
+	case len(t.Columns) > maxColumns:
+		return fmt.Errorf("it has %d columns, PostgreSQL takes %d", len(t.Columns), maxColumns)
+	case t.Keys < 0 || t.Keys > len(t.Columns):
+		return fmt.Errorf("%d key columns of %d", t.Keys, len(t.Columns))
+	case t.Keys == 0 && t.Policy != dest.InsertOnly:
+		return errors.New("rows can only be updated or ignored with a key; name the key columns, or make it insert-only")
+	}
+	names := []string{t.Name}
+	for _, c := range t.Columns {
+		names = append(names, c.Name)
+	}
+	if t.Schema != "" {
+		names = append(names, t.Schema)
+	}
+	if t.Guard != "" {
+		names = append(names, t.Guard)
+	}
+	for _, name := range names {
+		if name == "" || len(name) > maxNameBytes || strings.Contains(name, "\x00") {
+			return fmt.Errorf("%q cannot be a name: PostgreSQL wants 1 to %d bytes without NUL", name, maxNameBytes)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package pgdest
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/transcode"
+)
+
+// plan is how batches are written to a table of one shape. It is immutable.
+type plan struct {
+	shape     *shape
+	direct    string // SQL
+	upsert    string // SQL, empty for insert-only tables
+	temp      string // name of the temporary table
+	columns   []columnPlan
+	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
+	converts  bool
+}
+
+type columnPlan struct {
+	transcode.Step
+	name    string
+	notNull bool // the Go side has NULLs, the column takes none
+	mend    string
+}
+
+// newPlan compares the shape with the rows and returns how to write them.
+func newPlan(t *dest.Table, s *shape) (*plan, error) {
+	if err := compare(t, s); err != nil {
+		return nil, err
+	}
+	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
+	var names, defs []string
+	for i, c := range t.Columns {
+		got := s.columns[c.Name]
+		step, err := transcode.New(c.Type, got.typ)
+		if err != nil {
+			return nil, err // compare found it before
+		}
+		p.columns[i] = columnPlan{
+			Step: step, name: c.Name, notNull: got.notNull && c.Nullable,
+			mend: alter(s, c.Name) + "TYPE " + c.Type.String(),
+		}
+		if step.Convert != nil || step.Check != nil || p.columns[i].notNull {
+			p.lastCheck = i + 1
+		}
+		p.converts = p.converts || step.Convert != nil
+		names = append(names, dest.Quote(c.Name))
+		defs = append(defs, dest.Quote(c.Name)+" "+got.declared)
+	}
+	columns, columnDefs := strings.Join(names, ", "), strings.Join(defs, ", ")
+	p.direct = copySQL(s.relation(), columns)
+	if t.Policy != dest.InsertOnly {
+		p.temp = tempName(s, columnDefs)
+		p.upsert = upsertSQL(s.relation(), p.temp, columnDefs, columns, conflictSQL(t, s))
+	}
+	return p, nil
+}
+
+// tempName names the temporary table of a table and its columns, so that a
+// session never meets one of another shape.
+func tempName(s *shape, columnDefs string) string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s (%s)", s.relation(), columnDefs)
+	return fmt.Sprintf("memdbwriter_%016x", h.Sum64())
+}

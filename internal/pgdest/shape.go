@@ -1,0 +1,160 @@
+package pgdest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/transcode"
+)
+
+// shape is a table as the catalogue describes it to the session's user.
+type shape struct {
+	exists      bool
+	kind        string // pg_class.relkind
+	schema      string
+	name        string
+	hasSchema   bool // the schema is there: the named one, or the first of the search path
+	schemaUsage bool // may use the schema
+	mayTemp     bool // may create temporary tables
+	database    string
+	user        string
+	columns     map[string]column
+	order       []string // the names of columns, in the table's order
+	keys        []uniqueKey
+
+	// print is everything above as text: equal prints, equal shapes.
+	print string
+}
+
+type column struct {
+	number    string
+	declared  string         // the type as declared, domains and modifiers included
+	typ       transcode.Type // the type that decides the binary form
+	citext    bool
+	notNull   bool
+	defaulted bool // has a default, or an identity
+	always    bool // GENERATED ALWAYS AS IDENTITY
+	generated bool // GENERATED ALWAYS AS (expression)
+	insert    bool // privileges of the user
+	read      bool
+	update    bool
+}
+
+type uniqueKey struct {
+	columns []string // sorted
+	primary bool
+}
+
+// comparedAsText tells whether IS DISTINCT FROM needs the text of the values:
+// the type has no equality, one that is not identity (citext), or one that
+// compares areas or lengths (the geometric types).
+func (c column) comparedAsText() bool {
+	switch c.typ.OID {
+	case pgtype.JSONOID, pgtype.XMLOID, pgtype.PointOID, pgtype.LsegOID, pgtype.PathOID,
+		pgtype.BoxOID, pgtype.PolygonOID, pgtype.LineOID, pgtype.CircleOID:
+		return true
+	}
+	return c.citext
+}
+
+// relation is the quoted name of the table as it was found.
+func (s *shape) relation() string { return dest.QuoteName(s.schema, s.name) }
+
+// hasKey tells whether ON CONFLICT can name these columns.
+func (s *shape) hasKey(columns []string) bool {
+	want := slices.Sorted(slices.Values(columns))
+	return slices.ContainsFunc(s.keys, func(k uniqueKey) bool { return slices.Equal(k.columns, want) })
+}
+
+// inPrimaryKey tells whether a column is part of the primary key.
+func (s *shape) inPrimaryKey(name string) bool {
+	return slices.ContainsFunc(s.keys, func(k uniqueKey) bool { return k.primary && slices.Contains(k.columns, name) })
+}
+
+// readShape reads the shape of a table, in one round trip.
+func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape, error) {
+	results, err := conn.Exec(ctx, catalogueSQL(t)).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			return nil, r.Err
+		}
+	}
+	if len(results) != 3 || len(results[0].Rows) != 1 {
+		return nil, errors.New("the catalogue gave an unexpected answer")
+	}
+	s := &shape{columns: map[string]column{}}
+	for _, r := range results {
+		for _, row := range r.Rows {
+			s.print += fmt.Sprintf("%q\n", row)
+		}
+	}
+	s.setRelation(texts(results[0].Rows[0]))
+	numbers := map[string]string{}
+	for _, row := range results[1].Rows {
+		name, c, err := readColumn(texts(row))
+		if err != nil {
+			return nil, err
+		}
+		s.columns[name], numbers[c.number] = c, name
+		s.order = append(s.order, name)
+	}
+	for _, row := range results[2].Rows {
+		f := texts(row)
+		n, err := strconv.Atoi(f[0])
+		numbersOfKey := strings.Fields(f[1])
+		if err != nil || n > len(numbersOfKey) {
+			return nil, fmt.Errorf("the catalogue gave an unexpected index: %q", f)
+		}
+		k := uniqueKey{primary: f[2] == "t"}
+		for _, number := range numbersOfKey[:n] {
+			k.columns = append(k.columns, numbers[number])
+		}
+		slices.Sort(k.columns)
+		s.keys = append(s.keys, k)
+	}
+	return s, nil
+}
+
+func (s *shape) setRelation(f []string) {
+	s.exists, s.schema, s.name, s.kind = f[0] != "", f[1], f[2], f[3]
+	s.schemaUsage, s.mayTemp = f[4] == "t", f[5] == "t"
+	s.database, s.user, s.hasSchema = f[6], f[7], f[8] == "t"
+}
+
+func readColumn(f []string) (name string, c column, err error) {
+	oid, err := strconv.ParseUint(f[2], 10, 32)
+	if err != nil {
+		return "", c, fmt.Errorf("the catalogue gave an unexpected type: %w", err)
+	}
+	mod, err := strconv.ParseInt(f[3], 10, 32)
+	if err != nil {
+		return "", c, fmt.Errorf("the catalogue gave an unexpected type modifier: %w", err)
+	}
+	is := func(i int) bool { return f[i] == "t" }
+	return f[0], column{
+		declared: f[1],
+		typ:      transcode.Type{OID: uint32(oid), Mod: int32(mod), Name: f[1], Text: is(4)},
+		citext:   is(5), notNull: is(6), defaulted: is(7), always: is(8), generated: is(9),
+		number: f[10], insert: is(11), read: is(12), update: is(13),
+	}, nil
+}
+
+// texts makes strings of a row in text form; NULL is the empty string.
+func texts(row [][]byte) []string {
+	out := make([]string, len(row))
+	for i, v := range row {
+		out[i] = string(v)
+	}
+	return out
+}

@@ -1,0 +1,209 @@
+package pgdest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// Sink writes batches to one table.
+type Sink struct {
+	db    *DB
+	table *dest.Table
+	log   *slog.Logger
+
+	// plan is how to write to the table as it was last seen. Nil: not seen
+	// yet, or seen before something happened after which it may be another.
+	plan    atomic.Pointer[plan]
+	choice  choice
+	buffers sync.Pool // of *[]byte, for encoded batches
+}
+
+var _ dest.Sink = (*Sink)(nil)
+
+// maxKept is the largest buffer that waits for the next batch.
+const maxKept = 64 << 20
+
+// Check looks at the table, creating it if that was asked for.
+func (s *Sink) Check(ctx context.Context) error {
+	s.plan.Store(nil)
+	if _, err := s.currentPlan(ctx, new(int)); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// Write stores the batch.
+func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+	var res dest.Result
+	if b.Len() == 0 {
+		return dest.Result{Way: dest.Direct}, nil
+	}
+	p, err := s.currentPlan(ctx, &res.RoundTrips)
+	if err != nil {
+		return res, s.fail(err)
+	}
+	buf, _ := s.buffers.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	encoded, err := p.encode((*buf)[:0], b)
+	if err == nil {
+		err = s.send(ctx, p, b, encoded, &res)
+	}
+	if encoded != nil {
+		*buf = encoded
+	}
+	if cap(*buf) <= maxKept {
+		s.buffers.Put(buf)
+	}
+	if err != nil {
+		return res, s.fail(err)
+	}
+	return res, nil
+}
+
+// send writes the batch, the direct way first if it is likely to do.
+func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
+	conn, err := s.db.pool.Acquire(ctx)
+	if err != nil {
+		return classify(err, "", 0)
+	}
+	defer conn.Release()
+	pg := conn.Conn().PgConn()
+
+	if p.upsert == "" || s.choice.direct() {
+		res.Way = dest.Direct
+		res.RoundTrips++
+		err := copyFrom(ctx, pg, p.direct, b, encoded)
+		if err == nil {
+			s.choice.succeeded()
+			return nil
+		}
+		e := classify(err, p.shape.name, b.Len())
+		if p.upsert == "" || e.SQLState != uniqueViolation {
+			return s.lookAgain(ctx, pg, p, e, res)
+		}
+		s.choice.conflicted()
+	}
+	res.Way = dest.Upsert
+	res.RoundTrips++
+	if err := copyFrom(ctx, pg, p.upsert, b, encoded); err != nil {
+		return s.lookAgain(ctx, pg, p, classify(err, p.temp, b.Len()), res)
+	}
+	return nil
+}
+
+// copyFrom runs sql, of which one statement is a COPY FROM STDIN, and feeds
+// it the batch.
+func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql string, b *tuple.Batch, encoded []byte) error {
+	r := newStream(b, encoded)
+	defer r.stop()
+	_, err := pg.CopyFrom(ctx, r, sql)
+	return err
+}
+
+// lookAgain gives an error a second thought: the table may have been changed
+// since the plan was made. Then the new shape decides whether the batch can be
+// written again, or says more precisely what is wrong.
+func (s *Sink) lookAgain(ctx context.Context, pg *pgconn.PgConn, p *plan, e *dest.Error, res *dest.Result) error {
+	switch {
+	case pg.IsClosed(): // the next connection may lead to another server
+		s.plan.CompareAndSwap(p, nil)
+		return e
+	case e.Class == dest.ClassTransient:
+		return e
+	case e.Class == dest.ClassRow && strings.HasPrefix(e.SQLState, "23"):
+		return e
+	}
+	res.RoundTrips++
+	found, err := readShape(ctx, pg, s.table)
+	if err != nil {
+		s.plan.CompareAndSwap(p, nil)
+		return e
+	}
+	if found.print == p.shape.print {
+		return e
+	}
+	s.plan.CompareAndSwap(p, nil)
+	if err := compare(s.table, found); err != nil {
+		return err
+	}
+	return &dest.Error{
+		Class: dest.ClassTransient, Row: -1, SQLState: e.SQLState,
+		Err: fmt.Errorf("the table was changed while the batch was written, which is tried again: %w", e.Err),
+	}
+}
+
+// currentPlan returns the plan, made anew if there is none.
+func (s *Sink) currentPlan(ctx context.Context, roundTrips *int) (*plan, error) {
+	if p := s.plan.Load(); p != nil {
+		return p, nil
+	}
+	conn, err := s.db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, classify(err, "", 0)
+	}
+	defer conn.Release()
+	found, err := s.find(ctx, conn.Conn().PgConn(), roundTrips)
+	if err != nil {
+		return nil, classify(err, "", 0)
+	}
+	p, err := newPlan(s.table, found)
+	if err != nil {
+		return nil, err
+	}
+	s.plan.Store(p)
+	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns))
+	return p, nil
+}
+
+// find reads the shape of the table, and creates the table if it is missing
+// and that was asked for. Of several processes that find it missing one makes
+// it: the others' statements wait for that one, fail, and find its table.
+func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, roundTrips *int) (*shape, error) {
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		*roundTrips++
+		found, err := readShape(ctx, pg, s.table)
+		if err != nil || found.exists || !s.table.Create {
+			return found, err
+		}
+		*roundTrips++
+		_, err = pg.Exec(ctx, strings.Join(tableDDL(s.table, found), ";\n")).ReadAll()
+		if err == nil {
+			s.log.InfoContext(ctx, "table created", "table", s.table.String())
+		} else if attempt == attempts || !lostRace(err) {
+			return nil, fmt.Errorf("creating the table: %w", err)
+		}
+	}
+}
+
+// lostRace tells whether a CREATE failed because somebody else was faster.
+func lostRace(err error) bool {
+	pe := new(pgconn.PgError)
+	return errors.As(err, &pe) && slices.Contains([]string{duplicateTable, "42P06", "42710", uniqueViolation}, pe.Code)
+}
+
+// fail adds to an error what every error of a Sink says: which table, where.
+func (s *Sink) fail(err error) error {
+	e := *dest.AsError(err)
+	e.Err = fmt.Errorf("table %s in %s: %w", s.table, s.db, e.Err)
+	return &e
+}
+
+// Close has nothing to release: connections belong to the DB.
+func (s *Sink) Close() error {
+	s.plan.Store(nil)
+	return nil
+}

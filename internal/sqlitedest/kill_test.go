@@ -1,0 +1,3 @@
+package sqlitedest
+
+func writeUntilKilled() bool { return false }

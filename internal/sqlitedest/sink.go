@@ -1,0 +1,253 @@
+package sqlitedest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// sink is one table of a DB. Whoever has the turn of the DB owns its fields.
+type sink struct {
+	db    *DB
+	table *dest.Table
+	log   *slog.Logger
+
+	conn    *sql.Conn // the table was checked on it, and stmt prepared
+	version int64     // of the file's schema when the table was checked
+	stmt    *sql.Stmt
+	rows    rows
+}
+
+// Bind implements dest.Destination.
+func (db *DB) Bind(t *dest.Table, log *slog.Logger) (dest.Sink, error) {
+	if err := validate(t); err != nil {
+		return nil, &dest.Error{Class: dest.ClassTable, Row: -1, Err: fmt.Errorf("%s cannot have the table %q: %w", db, t.String(), err)}
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &sink{db: db, table: t, log: log, rows: rows{columns: t.Columns}}, nil
+}
+
+func validate(t *dest.Table) error {
+	switch {
+	case t.Schema != "" && fold(t.Schema) != "main":
+		return fmt.Errorf("an SQLite file has one schema, main, not %q", t.Schema)
+	case t.Name == "":
+		return errors.New("it has no name")
+	case strings.HasPrefix(fold(t.Name), "sqlite_"):
+		return errors.New("names that begin with sqlite_ are SQLite's own")
+	case len(t.Columns) == 0:
+		return errors.New("it has no columns")
+	case len(t.Columns) > maxColumns:
+		return fmt.Errorf("it has %d columns, SQLite takes at most %d", len(t.Columns), maxColumns)
+	case t.Keys == 0 && t.Policy != dest.InsertOnly:
+		return errors.New("it has no key columns, and its policy needs them")
+	}
+	seen := map[string]string{}
+	for _, name := range append([]string{t.Name, t.Guard}, names(t)...) {
+		if strings.ContainsRune(name, 0) {
+			return fmt.Errorf("the name %q has a NUL byte", name)
+		}
+	}
+	for _, name := range names(t) {
+		if other, ok := seen[fold(name)]; ok {
+			return fmt.Errorf("its columns %q and %q are one to SQLite, which ignores case", other, name)
+		}
+		seen[fold(name)] = name
+	}
+	return nil
+}
+
+func names(t *dest.Table) []string {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// Check implements dest.Sink. It creates the table when it is missing.
+func (s *sink) Check(ctx context.Context) error {
+	return s.db.use(ctx, func(c *sql.Conn) error { return s.check(ctx, c) })
+}
+
+// Write implements dest.Sink. It checks the table first if that has not been
+// done on this connection, creating included. When a table that was there is
+// gone or does not fit any more, that is an error, and the next Write begins
+// with a check.
+func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+	way := dest.Upsert
+	if s.table.Policy == dest.InsertOnly {
+		way = dest.Direct
+	}
+	if b.Len() == 0 {
+		return dest.Result{Way: way}, nil
+	}
+	err := s.db.use(ctx, func(c *sql.Conn) error {
+		if s.conn != c || s.version == 0 {
+			if err := s.check(ctx, c); err != nil {
+				return err
+			}
+		}
+		err := transact(ctx, c, func() error {
+			if err := s.recheck(ctx, c); err != nil {
+				return err
+			}
+			return s.insert(ctx, b)
+		})
+		return s.blame(ctx, c, b, err)
+	})
+	if err != nil {
+		return dest.Result{}, err
+	}
+	return dest.Result{Way: way}, nil
+}
+
+// Close implements dest.Sink.
+func (s *sink) Close() error {
+	s.db.turn <- struct{}{}
+	defer s.db.release()
+	return s.forget()
+}
+
+// check compares the table as it is now, creates it if it is missing, and
+// prepares the statement.
+func (s *sink) check(ctx context.Context, c *sql.Conn) error {
+	if err := s.forget(); err != nil {
+		return err
+	}
+	var version int64
+	err := transact(ctx, c, func() error {
+		have, err := readShape(ctx, c, s.table.Name)
+		if err != nil {
+			return err
+		}
+		if have == nil {
+			if have, err = s.create(ctx, c); err != nil {
+				return err
+			}
+		}
+		if err := have.compare(s.db, s.table); err != nil {
+			return err
+		}
+		version, err = schemaVersion(ctx, c)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.stmt, err = c.PrepareContext(ctx, insertSQL(s.table)); err != nil {
+		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
+	}
+	s.conn, s.version = c, version
+	return nil
+}
+
+func (s *sink) create(ctx context.Context, c *sql.Conn) (*shape, error) {
+	for _, ddl := range createSQL(s.table) {
+		if _, err := c.ExecContext(ctx, ddl); err != nil {
+			return nil, fmt.Errorf("create table %q with %q: %w", s.table.Name, ddl, err)
+		}
+	}
+	s.log.Info("created the table", "table", s.table.Name, "destination", s.db.String())
+	return readShape(ctx, c, s.table.Name)
+}
+
+// recheck compares the table again if the schema of the file has changed. The
+// caller's transaction keeps it from changing after that.
+func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
+	version, err := schemaVersion(ctx, c)
+	if err != nil || version == s.version {
+		return err
+	}
+	have, err := readShape(ctx, c, s.table.Name)
+	if err == nil {
+		err = have.compare(s.db, s.table)
+	}
+	if err != nil {
+		s.version = 0
+		return err
+	}
+	s.version = version
+	return nil
+}
+
+// schemaVersion is a number in the file that every change of a schema raises.
+func schemaVersion(ctx context.Context, c *sql.Conn) (v int64, err error) {
+	err = c.QueryRowContext(ctx, "PRAGMA main.schema_version").Scan(&v)
+	return v, err
+}
+
+// forget undoes check.
+func (s *sink) forget() error {
+	stmt := s.stmt
+	s.conn, s.version, s.stmt = nil, 0, nil
+	if stmt == nil {
+		return nil
+	}
+	return stmt.Close()
+}
+
+// insert stores b in the caller's transaction.
+func (s *sink) insert(ctx context.Context, b *tuple.Batch) error {
+	s.rows.show(b)
+	s.db.source.Rows = &s.rows
+	_, err := s.stmt.ExecContext(ctx)
+	s.db.source.Rows = nil
+	s.rows.batch = nil
+	if err != nil && s.rows.err != nil {
+		return s.rows.err
+	}
+	return err
+}
+
+// blame names the row and the column that err is about, if it is about one.
+func (s *sink) blame(ctx context.Context, c *sql.Conn, b *tuple.Batch, err error) error {
+	if err == nil || errors.As(err, new(*dest.Error)) {
+		return err
+	}
+	e := s.db.asError(err)
+	if e.Class != dest.ClassRow || errors.As(err, new(*commitError)) {
+		return e
+	}
+	e.Column = errorColumn(s.table.Name, err)
+	// SQLite is done with all rows before it fails on one if there are
+	// triggers (it reads all before it stores the first) or immediate foreign
+	// keys (it checks them after the last).
+	if e.Row = s.db.source.Row(); e.Row == b.Len()-1 && e.Row > 0 {
+		return s.locate(ctx, c, b, e)
+	}
+	return e
+}
+
+// locate stores the rows of b one by one until one fails, undoes that, and
+// returns the error of the row. It returns e without a row if all go in.
+func (s *sink) locate(ctx context.Context, c *sql.Conn, b *tuple.Batch, e *dest.Error) error {
+	row := -1
+	err := transact(ctx, c, func() error {
+		for row = range b.Len() {
+			if err := s.insert(ctx, b.Slice(row, row+1)); err != nil {
+				return err
+			}
+		}
+		row = -1
+		return errUndo
+	})
+	if !errors.Is(err, errUndo) {
+		if e = s.db.asError(err); e.Class != dest.ClassRow {
+			return e
+		}
+		e.Column = errorColumn(s.table.Name, err)
+	}
+	e.Row = row
+	return e
+}
+
+var errUndo = errors.New("all rows went in, one by one")

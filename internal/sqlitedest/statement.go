@@ -1,0 +1,177 @@
+package sqlitedest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// insertSQL is the statement that stores a batch.
+//
+// The table goes by an alias, because it may be called "excluded". Texts are
+// compared by their bytes, whatever the collation of the column: one that
+// differs in case only has changed all the same.
+func insertSQL(t *dest.Table) string {
+	var names, sources []string
+	for i, c := range t.Columns {
+		names = append(names, dest.Quote(c.Name))
+		sources = append(sources, fmt.Sprintf("c%d", i))
+	}
+	sql := fmt.Sprintf("INSERT INTO %s AS stored (%s) SELECT %s FROM temp.source WHERE true",
+		dest.QuoteName("main", t.Name), strings.Join(names, ", "), strings.Join(sources, ", "))
+	if t.Policy == dest.InsertOnly {
+		return sql
+	}
+
+	var keys, set, stored, excluded []string
+	for i, c := range t.Columns {
+		name := dest.Quote(c.Name)
+		binary := ""
+		if textual(c.Type) {
+			binary = " COLLATE BINARY"
+		}
+		switch {
+		case i < t.Keys:
+			keys = append(keys, name+binary)
+			continue
+		case c.InsertOnly:
+			continue
+		case !c.Passive:
+			stored = append(stored, "stored."+name)
+			excluded = append(excluded, "excluded."+name+binary)
+		}
+		set = append(set, name+" = excluded."+name)
+	}
+	sql += fmt.Sprintf(" ON CONFLICT (%s) DO ", strings.Join(keys, ", "))
+	if t.Policy == dest.Ignore || len(stored) == 0 {
+		return sql + "NOTHING"
+	}
+	sql += "UPDATE SET " + strings.Join(set, ", ") + " WHERE "
+	if t.Guard != "" {
+		// Whatever is not clearly false protects the row: 1, but also 'true'.
+		g := "stored." + dest.Quote(t.Guard)
+		sql += fmt.Sprintf("(%s IS NULL OR %s = 0) AND ", g, g)
+	}
+	return sql + fmt.Sprintf("(%s) IS NOT (%s)", strings.Join(stored, ", "), strings.Join(excluded, ", "))
+}
+
+// createSQL is the table as the destination makes it when nothing else is
+// asked for.
+func createSQL(t *dest.Table) []string {
+	if t.DDL != nil {
+		return t.DDL("sqlite")
+	}
+	var parts, keys []string
+	guard := t.Guard
+	for i, c := range t.Columns {
+		part := dest.Quote(c.Name) + " " + declared[c.Type]
+		if i < t.Keys || !c.Nullable {
+			part += " NOT NULL"
+		}
+		if i < t.Keys {
+			keys = append(keys, dest.Quote(c.Name))
+		}
+		if fold(c.Name) == fold(guard) {
+			guard = ""
+		}
+		parts = append(parts, part)
+	}
+	if guard != "" {
+		parts = append(parts, dest.Quote(guard)+guardType)
+	}
+	if len(keys) > 0 {
+		parts = append(parts, fmt.Sprintf("PRIMARY KEY (%s)", strings.Join(keys, ", ")))
+	}
+	return []string{fmt.Sprintf("CREATE TABLE %s (\n  %s\n)", dest.Quote(t.Name), strings.Join(parts, ",\n  "))}
+}
+
+const guardType = " BOOLEAN NOT NULL DEFAULT 0"
+
+// declared are the types of columns that the destination makes: those that
+// readers know what to make of.
+var declared = map[tuple.Type]string{
+	tuple.Bool:        "BOOLEAN",
+	tuple.Int2:        "INTEGER",
+	tuple.Int4:        "INTEGER",
+	tuple.Int8:        "INTEGER",
+	tuple.Float4:      "REAL",
+	tuple.Float8:      "REAL",
+	tuple.Text:        "TEXT",
+	tuple.Bytea:       "BLOB",
+	tuple.Timestamptz: "TIMESTAMP",
+	tuple.JSON:        "TEXT",
+	tuple.UUID:        "TEXT",
+}
+
+// textual tells the types that are stored as text.
+func textual(t tuple.Type) bool {
+	return t == tuple.Text || t == tuple.Timestamptz || t == tuple.JSON || t == tuple.UUID
+}
+
+// affinity is what SQLite does to values that go into a column.
+type affinity byte
+
+const (
+	integer  affinity = 'i' // texts that look like numbers become numbers
+	numeric  affinity = 'n' // the same; the affinity of all unknown types
+	float    affinity = 'r' // integers become floating point too
+	text     affinity = 't' // numbers become text
+	anything affinity = 'a' // nothing
+	blobs    affinity = 'b' // takes blobs only, which STRICT tables do
+)
+
+// holds are the affinities that keep values of a type as they are.
+var holds = map[tuple.Type]string{
+	tuple.Bool:        "ian",
+	tuple.Int2:        "ianr",
+	tuple.Int4:        "ianr",
+	tuple.Int8:        "ian",
+	tuple.Float4:      "ran",
+	tuple.Float8:      "ran",
+	tuple.Text:        "ta",
+	tuple.Bytea:       "ban",
+	tuple.Timestamptz: "tan", // never looks like a number
+	tuple.JSON:        "tan", // columns declared JSON are numeric
+	tuple.UUID:        "tan",
+}
+
+// affinityOf applies SQLite's rules, which look for parts of the type's name.
+func affinityOf(decl string, strict bool) affinity {
+	decl = strings.ToUpper(decl)
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(decl, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case strict && decl == "ANY":
+		return anything
+	case strict && decl == "BLOB":
+		return blobs
+	case has("INT"):
+		return integer
+	case has("CHAR", "CLOB", "TEXT"):
+		return text
+	case has("BLOB") || decl == "":
+		return anything
+	case has("REAL", "FLOA", "DOUB"):
+		return float
+	}
+	return numeric
+}
+
+// fold maps names to what SQLite takes for the same name: case does not
+// matter for ASCII letters.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, name)
+}

@@ -1,0 +1,136 @@
+package stage
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"modernc.org/sqlite"
+)
+
+// Query runs SQL over the views and returns the whole result. Values are nil,
+// int64, float64, string or []byte. Arguments are what database/sql takes; a
+// time.Time compares with the timestamps of the views.
+//
+// Only reading is possible. If the query has several statements they all run,
+// and the rows are those of the last. Nobody else can use the store meanwhile; when ctx ends, so
+// does the query, with the error of ctx.
+func (s *Store) Query(ctx context.Context, query string, args ...any) (columns []string, rows [][]any, err error) {
+	named, err := bind(args)
+	if err != nil {
+		return nil, nil, fmt.Errorf("query staged rows: %w", err)
+	}
+	if err := s.lock(); err != nil {
+		return nil, nil, err
+	}
+	defer s.mu.Unlock()
+
+	// The driver heeds a context while one Exec lasts, and not while rows are
+	// read: a statement could take for ever to find the second one. Hence the
+	// query runs inside another statement, as the value of its only row.
+	// database/sql has no part in it, so that it cannot come to the conclusion
+	// that the connection, which is the database, is broken.
+	err = s.conn.Raw(func(conn any) error {
+		var failed error
+		s.watched.Rows = watchedRow(func() error {
+			columns, rows, failed = s.query(conn.(sqldriver.QueryerContext), query, named)
+			return failed
+		})
+		defer func() { s.watched.Rows = nil }()
+		_, err := conn.(sqldriver.ExecerContext).ExecContext(ctx, "SELECT c0 FROM temp."+watchedName, nil)
+		if failed != nil && ctx.Err() == nil {
+			return failed // which is what err says, less directly
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("query staged rows: %w", err)
+	}
+	return columns, rows, nil
+}
+
+// watchedRow is the row whose value is a query.
+type watchedRow func() error
+
+func (watchedRow) Len() int { return 1 }
+
+func (query watchedRow) Value(int, int) (sqldriver.Value, error) { return nil, query() }
+
+func (s *Store) query(conn sqldriver.QueryerContext, query string, args []sqldriver.NamedValue) (columns []string, result [][]any, err error) {
+	s.reading = true
+	defer func() { s.reading = false }()
+	rows, err := conn.QueryContext(context.Background(), query, args)
+	if err != nil {
+		var e *sqlite.Error
+		if errors.As(err, &e) && e.Code()&0xff == sqliteAuth {
+			err = fmt.Errorf("%w: %w", errReadOnly, err)
+		}
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	columns = rows.Columns()
+	values := make([]sqldriver.Value, len(columns))
+	for {
+		if err := rows.Next(values); err == io.EOF {
+			return columns, result, nil
+		} else if err != nil {
+			return nil, nil, err
+		}
+		row := make([]any, len(values))
+		for i, v := range values {
+			row[i] = v
+		}
+		result = append(result, row)
+	}
+}
+
+const sqliteAuth = 23 // SQLITE_AUTH
+
+var errReadOnly = errors.New("Query is read-only: it takes SELECT statements")
+
+// authorize limits what a statement of Query's caller may do. SQLite asks when
+// a statement is prepared, which the store's own were before.
+func (s *Store) authorize() error {
+	return s.conn.Raw(func(conn any) error {
+		return conn.(sqlite.AuthorizerRegisterer).RegisterAuthorizer(
+			func(action sqlite.AuthorizerActionCode, _, function, _, _ string) sqlite.AuthorizerReturnCode {
+				if !s.reading {
+					return sqlite.AuthorizerOK
+				}
+				switch action {
+				case sqlite.AuthSelect, sqlite.AuthRead, sqlite.AuthRecursive:
+					return sqlite.AuthorizerOK
+				case sqlite.AuthFunction:
+					if fold(function) != "load_extension" {
+						return sqlite.AuthorizerOK
+					}
+				}
+				return sqlite.AuthorizerDeny
+			})
+	})
+}
+
+// bind makes the arguments of a query the driver's.
+func bind(args []any) ([]sqldriver.NamedValue, error) {
+	named := make([]sqldriver.NamedValue, len(args))
+	for i, arg := range args {
+		n := sqldriver.NamedValue{Ordinal: i + 1}
+		if a, ok := arg.(sql.NamedArg); ok {
+			n.Name, arg = a.Name, a.Value
+		}
+		v, err := sqldriver.DefaultParameterConverter.ConvertValue(arg)
+		if t, ok := v.(time.Time); ok && err == nil {
+			v, err = timestamp(t)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+		n.Value = v
+		named[i] = n
+	}
+	return named, nil
+}

@@ -1,0 +1,92 @@
+package vtable
+
+import (
+	"database/sql/driver"
+
+	"modernc.org/sqlite/vtab"
+)
+
+// Rows is what a Source serves.
+type Rows interface {
+	Len() int
+	// Value returns a column of a row: nil, int64, float64, bool, string or
+	// []byte. SQLite copies it before it asks for the next one. It is asked
+	// only for the columns that the statement names; an error ends the
+	// statement and becomes part of its message.
+	Value(row, col int) (driver.Value, error)
+}
+
+// Source is a read-only virtual table over the rows of Go: columns c0, c1, ...
+// without types, rowid the index of the row, always read from the first row
+// to the last. It belongs to one DB, and whoever uses that DB's connection
+// owns it.
+type Source struct {
+	Name    string // of the table in the temp schema, an SQL identifier that needs no quotes
+	Columns int
+
+	// Rows may be set whenever no statement that reads the source is under
+	// way. Nil is no rows.
+	Rows Rows
+
+	row int
+}
+
+// Row returns the index of the row that SQLite took last. After INSERT ...
+// SELECT failed on a row it is that row, provided that SQLite did not sort
+// or collect the rows before (no ORDER BY, and the target is not read).
+func (s *Source) Row() int { return s.row }
+
+func (s *Source) module() string { return sourceModule }
+func (s *Source) name() string   { return s.Name }
+
+// BestIndex leaves every constraint to SQLite.
+func (s *Source) BestIndex(info *vtab.IndexInfo) error {
+	if s.Rows != nil {
+		info.EstimatedRows = int64(s.Rows.Len())
+	}
+	return nil
+}
+
+// Open is part of vtab.Table.
+func (s *Source) Open() (vtab.Cursor, error) { return &cursor{source: s}, nil }
+
+// Disconnect is part of vtab.Table.
+func (s *Source) Disconnect() error { return nil }
+
+// Destroy is part of vtab.Table.
+func (s *Source) Destroy() error { return nil }
+
+// cursor is one scan of a source.
+type cursor struct {
+	source *Source
+	rows   Rows
+	row, n int
+}
+
+func (c *cursor) Filter(int, string, []vtab.Value) error {
+	c.rows, c.n = c.source.Rows, 0
+	if c.rows != nil {
+		c.n = c.rows.Len()
+	}
+	c.row, c.source.row = 0, 0
+	return nil
+}
+
+func (c *cursor) Next() error {
+	c.row++
+	return nil
+}
+
+func (c *cursor) Eof() bool { return c.row >= c.n }
+
+func (c *cursor) Column(col int) (vtab.Value, error) {
+	c.source.row = c.row
+	return c.rows.Value(c.row, col)
+}
+
+func (c *cursor) Rowid() (int64, error) { return int64(c.row), nil }
+
+func (c *cursor) Close() error {
+	c.rows = nil
+	return nil
+}

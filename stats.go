@@ -1,0 +1,241 @@
+package memdbwriter
+
+import (
+	"sync"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+)
+
+// State is what a writer is doing.
+type State string
+
+// The states of a writer.
+const (
+	StateOK       State = "ok"       // nothing is wrong; rows may be waiting for a trigger
+	StateSyncing  State = "syncing"  // rows are on their way to the destination
+	StateDegraded State = "degraded" // the destination failed in a way that passes; trying again with growing pauses
+	StateBlocked  State = "blocked"  // the destination cannot take the rows until somebody mends it; trying again slowly
+	StateFull     State = "full"     // the limit on waiting rows is reached and Add waits
+	StateStopped  State = "stopped"  // Stop was called
+)
+
+// SyncStatus tells where the rows are. The counts are taken at one moment and
+// are exact: Total + Recovered = Pending + Synced + Superseded + Failed.
+type SyncStatus struct {
+	Total      int64 // rows taken by Add, AddBatch and TryAdd
+	Synced     int64 // rows that the destination has committed
+	Pending    int64 // rows waiting or on their way
+	Failed     int64 // rows that the destination refused
+	Superseded int64 // rows replaced by a newer one of the same key before they were sent
+	Recovered  int64 // rows found on disk when the writer was made
+
+	// Progress is the share of rows that need nothing more (synced or
+	// superseded), in percent; 100 for a writer without rows.
+	Progress float64
+	Syncing  bool // a sync run is under way
+
+	State State
+	Since time.Time // when State began
+
+	LastSync    time.Time // end of the last successful batch; zero: never
+	LastError   error     // the last error of a sync, nil after a success
+	LastErrorAt time.Time
+}
+
+// Stats are the figures of a writer since it was made.
+type Stats struct {
+	SyncStatus
+
+	PendingBytes int64 // encoded size of the pending rows
+	SyncedBytes  int64 // encoded size of the synced rows
+	MemoryBytes  int64 // memory that SQLite holds for waiting and failed rows, measured
+
+	Batches       int64 // transactions committed
+	DirectBatches int64 // of them: rows went straight into the table
+	RoundTrips    int64 // requests to the destination that were waited for
+	Retries       int64 // attempts that failed and were repeated
+
+	Runs     map[Reason]int64         // sync runs by what started them
+	RunTime  map[Reason]time.Duration // time spent in them
+	SyncTime time.Duration            // time spent in all sync runs
+	Uptime   time.Duration            // since the writer was made, until it stopped
+
+	Waits    int64         // times that an Add found the buffer full and waited
+	WaitTime time.Duration // time that callers spent so, added up
+}
+
+// ledger counts rows by where they are. Every row that came in is in exactly
+// one of the places, so what waits is the difference.
+type ledger struct {
+	added, recovered           int64
+	synced, superseded, failed int64
+	waitingBytes, syncedBytes  int64
+}
+
+func (l *ledger) waiting() int64 {
+	return l.added + l.recovered - l.synced - l.superseded - l.failed
+}
+
+// settlement is rows that leave the waiting ones, or go back to them.
+type settlement struct {
+	synced, superseded, failed int64
+	bytes                      int64 // of all of them
+	syncedBytes                int64
+}
+
+func (l *ledger) settle(s settlement) {
+	l.synced += s.synced
+	l.superseded += s.superseded
+	l.failed += s.failed
+	l.waitingBytes -= s.bytes
+	l.syncedBytes += s.syncedBytes
+}
+
+// status fills in what the ledger knows.
+func (l *ledger) status() SyncStatus {
+	s := SyncStatus{
+		Total: l.added, Recovered: l.recovered, Pending: l.waiting(),
+		Synced: l.synced, Superseded: l.superseded, Failed: l.failed,
+		Progress: 100,
+	}
+	if all := l.added + l.recovered; all > 0 {
+		s.Progress = 100 * float64(l.synced+l.superseded) / float64(all)
+	}
+	return s
+}
+
+// tally is what the syncing side reports about itself. Its mutex is a leaf,
+// held for a few assignments.
+type tally struct {
+	started time.Time
+
+	mu                           sync.Mutex
+	state                        State
+	since                        time.Time
+	syncing                      bool
+	lastSync, lastErrorAt        time.Time
+	failureLogged                time.Time
+	lastError                    error
+	batches, direct, trips, fail int64
+	runs                         map[Reason]int64
+	runTime                      map[Reason]time.Duration
+	stopped                      time.Time
+	memory                       int64
+}
+
+func newTally() *tally {
+	now := time.Now()
+	return &tally{
+		started: now, since: now, state: StateOK,
+		runs: map[Reason]int64{}, runTime: map[Reason]time.Duration{},
+	}
+}
+
+// setState reports whether the state changed.
+func (t *tally) setState(s State) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == s {
+		return false
+	}
+	t.state, t.since = s, time.Now()
+	return true
+}
+
+func (t *tally) failed(err error, s State) {
+	t.setState(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastError, t.lastErrorAt = err, time.Now()
+	t.fail++
+	t.trips++
+}
+
+// failureLogDue reports whether a repeated failure may be logged at full level
+// again, which it then counts as.
+func (t *tally) failureLogDue() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.failureLogged) < logEvery {
+		return false
+	}
+	t.failureLogged = time.Now()
+	return true
+}
+
+// stored books one committed transaction.
+func (t *tally) stored(r dest.Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.batches++
+	t.trips += int64(r.RoundTrips)
+	if r.Way == dest.Direct {
+		t.direct++
+	}
+	t.lastSync, t.lastError = time.Now(), nil
+}
+
+func (t *tally) beginRun(r Reason) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.syncing = true
+	t.runs[r]++
+}
+
+func (t *tally) endRun(r Reason, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.syncing = false
+	t.runTime[r] += took
+}
+
+func (t *tally) stop() {
+	t.setState(StateStopped)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = time.Now()
+}
+
+func (t *tally) setMemory(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.memory = n
+}
+
+// status adds to s what the tally knows.
+func (t *tally) status(s SyncStatus, full bool) SyncStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.State, s.Since, s.Syncing = t.state, t.since, t.syncing
+	s.LastSync, s.LastError, s.LastErrorAt = t.lastSync, t.lastError, t.lastErrorAt
+	switch {
+	case s.State == StateOK && t.syncing:
+		s.State = StateSyncing
+	}
+	if full && (s.State == StateOK || s.State == StateSyncing) {
+		s.State = StateFull
+	}
+	return s
+}
+
+// stats fills in the figures that are not in the ledger.
+func (t *tally) stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := Stats{
+		MemoryBytes: t.memory, Batches: t.batches, DirectBatches: t.direct,
+		RoundTrips: t.trips, Retries: t.fail,
+		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
+		Uptime: time.Since(t.started),
+	}
+	if !t.stopped.IsZero() {
+		s.Uptime = t.stopped.Sub(t.started)
+	}
+	for r, n := range t.runs {
+		s.Runs[r] = n
+		s.RunTime[r] = t.runTime[r]
+		s.SyncTime += t.runTime[r]
+	}
+	return s
+}

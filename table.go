@@ -1,0 +1,224 @@
+package memdbwriter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// Table is a destination table and the way in which a T becomes one of its
+// rows. It is made by TableOf or BackupFiles, never changes, and may be used
+// for any number of writers.
+type Table[T any] struct {
+	codec   *tuple.Codec[T]
+	shape   dest.Table
+	prepare func(*T) error // fills in what the caller left out; works on the writer's own copy of the row
+	err     error          // why the definition is unusable; New and Open return it
+}
+
+// String returns the name of the destination table.
+func (t Table[T]) String() string { return t.shape.String() }
+
+// ConflictPolicy says what happens to a row whose key the destination has.
+type ConflictPolicy = dest.Policy
+
+const (
+	// ConflictUpdate overwrites the stored row with the newer one, except its
+	// insertonly columns and except rows that a Guard protects. A row that
+	// would not change is left alone. The default for a table with a key.
+	ConflictUpdate = dest.Update
+	// ConflictIgnore keeps the stored row; the new one counts as synced.
+	ConflictIgnore = dest.Ignore
+	// ConflictInsertOnly makes every row a new one. The table needs no key
+	// here; a duplicate key in the destination is an error of the row. The
+	// default for a table without a key.
+	ConflictInsertOnly = dest.InsertOnly
+)
+
+// TableOption changes how a table is written. See OnConflict, Guard,
+// TableName and CreateTable.
+type TableOption func(*dest.Table)
+
+// OnConflict sets the conflict policy.
+func OnConflict(p ConflictPolicy) TableOption { return func(t *dest.Table) { t.Policy = p } }
+
+// Guard names a boolean column of the destination. A stored row in which it is
+// true is never overwritten; the row that would have done so counts as synced.
+// The guard looks at what is stored: of several rows of one key in the same
+// batch only the newest reaches the destination.
+func Guard(column string) TableOption { return func(t *dest.Table) { t.Guard = column } }
+
+// TableName changes the name of the destination table: "name",
+// "schema.name", or with parts in double quotes where they hold dots.
+func TableName(name string) TableOption {
+	return func(t *dest.Table) { t.Schema, t.Name, _ = parseTableName(name) }
+}
+
+// CreateTable makes the writer create the table when it is missing, with the
+// key as its unique index. SQLite destinations do so without being asked.
+func CreateTable() TableOption { return func(t *dest.Table) { t.Create = true } }
+
+// TableOf describes the table that rows of the struct type T go to. A field
+// belongs to the row if it has a tag
+//
+//	db:"column,option,..."
+//
+// with these options:
+//
+//	key         part of the conflict key; NULL is refused
+//	insertonly  written when the row is new, never overwritten on conflict
+//	passive     written with an update, but no reason for one by itself
+//	nullzero    the zero value is NULL
+//	json        any Go value, stored as JSON text
+//
+// Fields may be integers, floats, bool, string, []byte, time.Time,
+// json.RawMessage, 16-byte arrays such as UUIDs, database/sql's Null types,
+// anything with driver.Valuer and sql.Scanner or with encoding.TextMarshaler
+// and TextUnmarshaler, and pointers to these, for which nil is NULL. Embedded
+// structs are flattened. The database's column may have another type of the
+// same meaning (an int64 fits a smallint column as long as the value does).
+//
+// The name may be qualified with a schema. The error wraps ErrTable.
+func TableOf[T any](name string, opts ...TableOption) (Table[T], error) {
+	t := newTable[T](name, opts)
+	return t, t.err
+}
+
+// newTable is TableOf with the error inside, for constructors that have no
+// error to return.
+func newTable[T any](name string, opts []TableOption) Table[T] {
+	var t Table[T]
+	codec, err := tuple.NewCodec[T]()
+	if err != nil {
+		t.shape.Name = name
+		t.err = fmt.Errorf("%w: table %s: %w", ErrTable, name, err)
+		return t
+	}
+	t.codec = codec
+	t.shape.Keys = codec.Keys()
+	for _, f := range codec.Fields() {
+		t.shape.Columns = append(t.shape.Columns, dest.Column{Column: f.Column, InsertOnly: f.InsertOnly, Passive: f.Passive})
+	}
+	if t.shape.Keys == 0 {
+		t.shape.Policy = dest.InsertOnly
+	}
+	opts = append([]TableOption{TableName(name)}, opts...)
+	for _, o := range opts {
+		o(&t.shape)
+	}
+	if err := checkShape(&t.shape); err != nil {
+		t.err = fmt.Errorf("%w: table %q: %w", ErrTable, name, err)
+	}
+	return t
+}
+
+func checkShape(t *dest.Table) error {
+	switch {
+	case t.Name == "":
+		return errors.New(`the name must be "name" or "schema.name", each part not empty`)
+	case t.Policy > dest.InsertOnly:
+		return fmt.Errorf("unknown conflict policy %d", t.Policy)
+	case t.Keys == 0 && t.Policy != dest.InsertOnly:
+		return errors.New(`no field has the option "key", which rows need to be updated or ignored on conflict: add it to the columns of the unique index, or use OnConflict(ConflictInsertOnly)`)
+	case t.Guard != "" && t.Policy != dest.Update:
+		return fmt.Errorf("guard column %q has no meaning unless the policy is ConflictUpdate", t.Guard)
+	}
+	return nil
+}
+
+// parseTableName splits name at its dot. Parts in double quotes may hold any
+// character, with "" for a quote; the others are taken as they are, case
+// included. ok is false, and the name empty, when it has no such form.
+func parseTableName(name string) (schema, table string, ok bool) {
+	var parts []string
+	for rest := name; ; {
+		part, after, valid := cutNamePart(rest)
+		if !valid {
+			return "", "", false
+		}
+		parts = append(parts, part)
+		if after == "" {
+			break
+		}
+		rest = after[1:]
+	}
+	switch len(parts) {
+	case 1:
+		return "", parts[0], true
+	case 2:
+		return parts[0], parts[1], true
+	}
+	return "", "", false
+}
+
+// cutNamePart returns the first part of a name, and what follows it: nothing,
+// or a dot and more.
+func cutNamePart(s string) (part, after string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		i := strings.IndexByte(s, '.')
+		if i < 0 {
+			i = len(s)
+		}
+		return s[:i], s[i:], i > 0 && !strings.ContainsAny(s[:i], "\"\x00")
+	}
+	for i := 1; i < len(s); i++ {
+		if s[i] != '"' {
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == '"' {
+			i++
+			continue
+		}
+		part, after = strings.ReplaceAll(s[1:i], `""`, `"`), s[i+1:]
+		return part, after, part != "" && !strings.Contains(part, "\x00") && (after == "" || after[0] == '.')
+	}
+	return "", "", false
+}
+
+// encode appends the row's tuple to dst. The row is the writer's own copy.
+func (t *Table[T]) encode(dst []byte, row *T) ([]byte, error) {
+	if t.prepare != nil {
+		if err := t.prepare(row); err != nil {
+			return dst, &RowError{Table: t.String(), Err: err}
+		}
+	}
+	out, err := t.codec.Append(dst, row)
+	if err == nil {
+		return out, nil
+	}
+	re := &RowError{Table: t.String(), Err: err}
+	var fe *tuple.FieldError
+	if errors.As(err, &fe) {
+		re.Column = fe.Column
+	}
+	return out, re
+}
+
+// rowError describes an error of an encoded row.
+func rowError(t *dest.Table, row []byte, column, sqlstate string, cause error) *RowError {
+	e := &RowError{Table: t.String(), Column: column, SQLState: sqlstate, Err: cause}
+	if t.Keys > 0 {
+		columns := make([]tuple.Column, t.Keys)
+		for i := range columns {
+			columns[i] = t.Columns[i].Column
+		}
+		e.Key = tuple.KeyString(columns, t.Keys, row)
+	}
+	return e
+}
+
+// usable reports what keeps a writer from being made of the two.
+func usable[T any](t *Table[T], d *Destination) error {
+	switch {
+	case t.err != nil:
+		return t.err
+	case t.codec == nil:
+		return fmt.Errorf("%w: the Table is empty: make it with TableOf or BackupFiles", ErrTable)
+	case d == nil:
+		return fmt.Errorf("%w: the Destination is nil", ErrConfig)
+	}
+	return nil
+}

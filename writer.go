@@ -1,0 +1,286 @@
+package memdbwriter
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// addPortion is how many rows AddBatch appends at a time, so that it does not
+// make other callers of Add wait for long.
+const addPortion = 256
+
+// pageRows is how many rows the iterators fetch at a time.
+const pageRows = 512
+
+// MemoryDBWriter buffers rows in memory and moves them to the destination in
+// the background. Make it with New, and call Stop when done. All methods are
+// safe for concurrent use.
+type MemoryDBWriter[T any] struct {
+	table   Table[T]
+	engine  *engine
+	scratch sync.Pool // of *scratch[T]
+}
+
+// scratch is the working memory of one Add: a copy of the row, which may be
+// completed without touching the caller's, and the tuple.
+type scratch[T any] struct {
+	row   T
+	tuple []byte
+	batch tuple.Batch
+}
+
+// New starts a writer for the table.
+//
+// It looks at the destination first, for at most Config.SyncTimeout and until
+// ctx ends. A destination that cannot take the rows (no such table, a column
+// missing, no unique index for the key, a wrong password) is an error that
+// wraps ErrDestination and holds the DDL that mends it. A destination that
+// cannot be reached is none: the writer starts, rows are buffered, and the look
+// is repeated before the first batch. Errors about the table definition wrap
+// ErrTable, those about cfg wrap ErrConfig.
+//
+// ctx has no effect after New has returned. The destination must stay open
+// until Stop has returned.
+func New[T any](ctx context.Context, table Table[T], d *Destination, cfg Config) (*MemoryDBWriter[T], error) {
+	if err := usable(&table, d); err != nil {
+		return nil, err
+	}
+	e, err := newEngine(ctx, table.shape, d, cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := &MemoryDBWriter[T]{table: table, engine: e}
+	w.scratch.New = newScratch[T]
+	return w, nil
+}
+
+func newScratch[T any]() any { return new(scratch[T]) }
+
+// Add puts one row into the buffer. It does not wait for the database: it
+// takes about a microsecond, unless Config.MaxRows or MaxBytes is reached, when
+// it waits until rows have left the buffer or ctx ends.
+//
+// A nil error means that the row is in the buffer, and any error that it is
+// not: a *RowError if the row itself is at fault (text that is not UTF-8, a
+// NULL key, a time out of range), ErrStopped after Stop, or ctx's error. The
+// row is encoded before Add returns; what it points to may be changed then.
+func (w *MemoryDBWriter[T]) Add(ctx context.Context, row T) error {
+	s := w.scratch.Get().(*scratch[T])
+	defer w.release(s)
+	if err := w.encode(s, &row); err != nil {
+		return err
+	}
+	return w.engine.front.addOne(ctx, s.tuple)
+}
+
+// TryAdd is Add that never waits: when the buffer is full it returns
+// ErrBufferFull, and the row is not taken.
+func (w *MemoryDBWriter[T]) TryAdd(row T) error {
+	s := w.scratch.Get().(*scratch[T])
+	defer w.release(s)
+	if err := w.encode(s, &row); err != nil {
+		return err
+	}
+	return w.engine.front.tryAdd(s.tuple)
+}
+
+// AddBatch puts rows into the buffer, in order, and returns how many it took:
+// rows[:n] are in the buffer, rows[n:] are not. n is less than len(rows)
+// exactly when the error is not nil. All rows are checked before the first is
+// taken, so a row that is at fault means n = 0 and a *RowError for the first
+// such row. When the buffer is full AddBatch takes what fits and waits like
+// Add.
+func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err error) {
+	s := w.scratch.Get().(*scratch[T])
+	defer w.release(s)
+	for i := range rows {
+		if err := w.encode(s, &rows[i]); err != nil {
+			return 0, err
+		}
+		s.batch.Append(0, s.tuple)
+	}
+	for n < len(rows) {
+		k, err := w.engine.front.add(ctx, s.batch.Slice(n, min(n+addPortion, len(rows))))
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// encode leaves the row's tuple in s.
+func (w *MemoryDBWriter[T]) encode(s *scratch[T], row *T) (err error) {
+	s.row = *row
+	s.tuple, err = w.table.encode(s.tuple[:0], &s.row)
+	return err
+}
+
+// release gives the working memory back without what the row points to, and
+// without buffers that only a huge row or batch needed.
+func (w *MemoryDBWriter[T]) release(s *scratch[T]) {
+	var zero T
+	s.row = zero
+	if cap(s.tuple) > chunkBytes || cap(s.batch.Data) > 4*chunkBytes {
+		return
+	}
+	s.batch.Reset()
+	w.scratch.Put(s)
+}
+
+// ForceSync moves everything added before the call to the destination and
+// waits for it. Rows that others add meanwhile do not prolong it.
+//
+// nil means that every row added so far is in the destination. Otherwise the
+// error says why not: it wraps ErrRowsFailed and a *RowError for each of the
+// first 100 rows that the destination refused, now or earlier; or it wraps
+// ErrUnsynced when rows are still waiting, because ctx ended (its error is
+// wrapped too) or because the destination cannot take them (ErrDestination).
+// While the destination cannot be reached ForceSync keeps trying until ctx
+// ends. Waiting rows stay in the buffer and will be tried again.
+func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.engine.forceSync(ctx) }
+
+// Stop refuses new rows, moves what is in the buffer to the destination, and
+// ends the writer. It is nil only if nothing is left behind; its errors are
+// those of ForceSync. Rows that are waiting when ctx ends are lost with the
+// writer's memory, and the error, which wraps ErrUnsynced, has their number.
+//
+// Further calls wait for the first and return its result. Callers that wait in
+// Add get ErrStopped.
+func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.engine.stop(ctx) }
+
+// SyncStatus returns where the rows are. It never waits for I/O and works
+// after Stop.
+func (w *MemoryDBWriter[T]) SyncStatus() SyncStatus { return w.engine.status() }
+
+// Stats returns the figures of the writer. It never waits for I/O and works
+// after Stop.
+func (w *MemoryDBWriter[T]) Stats() Stats { return w.engine.stats() }
+
+// FailedRow is a row that the destination refused.
+type FailedRow[T any] struct {
+	Row         T
+	Err         *RowError // table, column, key, SQLSTATE and reason
+	Attempts    int       // how often it was refused
+	First, Last time.Time // when
+}
+
+// SyncErrors iterates over the rows that the destination refused, in the order
+// of their arrival. A row comes with a nil error; a non-nil error ends the
+// iteration (ErrStopped after Stop). Rows that fail meanwhile may or may not
+// be seen. The loop may call other methods of the writer.
+func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
+	return func(yield func(FailedRow[T], error) bool) {
+		for after := int64(0); ; {
+			page, err := w.failures(after)
+			if err != nil {
+				yield(FailedRow[T]{}, err)
+				return
+			}
+			for i := range page {
+				row, err := failedRow(w.engine.core, &w.table, &page[i])
+				if !yield(row, err) || err != nil {
+					return
+				}
+				after = page[i].Seq
+			}
+			if len(page) < pageRows {
+				return
+			}
+		}
+	}
+}
+
+func (w *MemoryDBWriter[T]) failures(after int64) ([]stage.Failure, error) {
+	if w.engine.front.isClosed() {
+		return nil, ErrStopped
+	}
+	return w.engine.store.Failures(after, pageRows)
+}
+
+func failedRow[T any](c *core, t *Table[T], f *stage.Failure) (FailedRow[T], error) {
+	row := FailedRow[T]{Err: c.rowError(f), Attempts: f.Attempts, First: f.First, Last: f.Last}
+	return row, t.codec.Decode(f.Tuple, &row.Row)
+}
+
+// Pending iterates over the rows that wait, in the order of their arrival,
+// including those on their way to the destination. A row comes with a nil
+// error; a non-nil error ends the iteration: ctx's, or ErrStopped. Rows that
+// arrive or leave meanwhile may or may not be seen. The loop may call other
+// methods of the writer.
+func (w *MemoryDBWriter[T]) Pending(ctx context.Context) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		for after := int64(0); ; {
+			page, err := w.pending(ctx, after)
+			if err != nil {
+				yield(zero, err)
+				return
+			}
+			for i := range page.Rows {
+				var row T
+				err := w.table.codec.Decode(page.Tuple(i), &row)
+				if !yield(row, err) || err != nil {
+					return
+				}
+				after = page.Rows[i].Seq
+			}
+			if page.Len() < pageRows {
+				return
+			}
+		}
+	}
+}
+
+// pending returns the next page, after making sure that the first one sees
+// what was added before.
+func (w *MemoryDBWriter[T]) pending(ctx context.Context, after int64) (*tuple.Batch, error) {
+	if err := w.look(ctx, after == 0); err != nil {
+		return nil, err
+	}
+	return w.engine.store.Page(after, pageRows)
+}
+
+// look makes the rows added before the call visible in the staging table.
+func (w *MemoryDBWriter[T]) look(ctx context.Context, stage bool) error {
+	if w.engine.front.isClosed() {
+		return ErrStopped
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if !stage {
+		return nil
+	}
+	return w.engine.stager.flush(ctx, w.engine.life)
+}
+
+// QueryResult is the answer to a query, complete.
+type QueryResult struct {
+	Columns []string
+	Rows    [][]any // nil, int64, float64, string or []byte
+}
+
+// Query runs a read-only SQL query in SQLite's dialect over the rows that wait
+// and returns its whole answer. The waiting rows are a view that has the
+// destination table's name, without the schema, and its columns; see
+// docs/operations.md for the failed rows and for how values look. Anything but
+// a SELECT is an error. The answer is held in memory: use LIMIT.
+//
+// Adds go on while a query runs, syncs wait for it. When ctx ends the query is
+// abandoned and the buffer unharmed.
+func (w *MemoryDBWriter[T]) Query(ctx context.Context, query string, args ...any) (*QueryResult, error) {
+	if err := w.look(ctx, true); err != nil {
+		return nil, err
+	}
+	columns, rows, err := w.engine.store.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return &QueryResult{Columns: columns, Rows: rows}, nil
+}
