@@ -3,6 +3,8 @@ package memdbwriter
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -40,5 +42,50 @@ func newTestWriter(tb testing.TB, sink dest.Sink, cfg Config) *MemoryDBWriter[Fi
 		cancel()
 		w.Stop(ctx)
 	})
+	return w
+}
+
+// script is a sink whose answers a test gives. Every attempt is handed to
+// write together with the names of the batch's rows, in the order written.
+type script struct {
+	write func(ctx context.Context, names []string) error
+
+	mu      sync.Mutex
+	batches [][]string // the stored ones
+}
+
+func (s *script) Check(context.Context) error { return nil }
+func (s *script) Close() error                { return nil }
+
+func (s *script) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+	var names []string
+	for i := range b.Rows {
+		name, _ := tuple.Field(b.Tuple(i), 1)
+		names = append(names, string(name))
+	}
+	if s.write != nil {
+		if err := s.write(ctx, names); err != nil {
+			return dest.Result{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.batches = append(s.batches, names)
+	return dest.Result{Way: dest.Direct, RoundTrips: 1}, nil
+}
+
+func (s *script) stored() [][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.batches)
+}
+
+// scriptedWriter makes a writer of items onto the script. The caller stops it.
+func scriptedWriter(tb testing.TB, s *script, cfg Config) *MemoryDBWriter[item] {
+	tb.Helper()
+	w, err := New(context.Background(), itemTable(tb), &Destination{scripted{s}}, cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	return w
 }

@@ -1,7 +1,9 @@
 package memdbwriter
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -27,14 +29,19 @@ func (b *batch) prepare(c *core, r *reducer) {
 	if r == nil {
 		return
 	}
-	if superseded := r.reduce(&b.Batch); len(superseded) > 0 {
-		b.flush.runnerUp = func(refused tuple.Span) *tuple.Batch {
-			next, ok := r.runnerUp(&b.Batch, superseded, refused)
-			if !ok {
-				return nil
-			}
-			return &tuple.Batch{Data: b.Data, Rows: []tuple.Span{next}}
+	left := r.reduce(&b.Batch)
+	if len(left.again) > 0 {
+		b.flush.todo = []*tuple.Batch{{Data: b.Data, Rows: left.again}, &b.Batch}
+	}
+	if len(left.replaced) == 0 {
+		return
+	}
+	b.flush.runnerUp = func(refused tuple.Span) *tuple.Batch {
+		next, ok := r.runnerUp(&b.Batch, &left, refused)
+		if !ok {
+			return nil
 		}
+		return &tuple.Batch{Data: b.Data, Rows: []tuple.Span{next}}
 	}
 }
 
@@ -73,7 +80,8 @@ type flush struct {
 	runnerUp func(refused tuple.Span) *tuple.Batch
 }
 
-// failures are the refused rows in the form in which they are kept.
+// failures are the refused rows in the form in which they are kept, in the
+// order of their arrival.
 func (f *flush) failures() []stage.Failure {
 	now := time.Now()
 	kept := make([]stage.Failure, len(f.refused))
@@ -83,6 +91,7 @@ func (f *flush) failures() []stage.Failure {
 			Message: r.err.Error(), Attempts: 1, First: now, Last: now,
 		}
 	}
+	slices.SortFunc(kept, func(a, b stage.Failure) int { return cmp.Compare(a.Seq, b.Seq) })
 	return kept
 }
 

@@ -9,103 +9,94 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// reducer leaves of a batch one row per key, such that writing it has the same
-// effect as writing all rows of the batch one after another:
+// reducer leaves of a batch the rows that decide, such that writing them has
+// the same effect as writing all rows of the batch one after another. Of the
+// rows of one key
 //
-//   - with ConflictUpdate the newest row of a key counts, but its insert-only
-//     columns are those of the oldest, which is the one that would have been
-//     inserted;
-//   - with ConflictIgnore the oldest row of a key counts.
+//   - the newest decides with ConflictUpdate,
+//   - the oldest decides with ConflictIgnore,
+//   - both decide, the oldest written first, with ConflictUpdate if the table
+//     has insert-only columns or a guard, which take what the oldest brings.
+//
+// Whether the destination refuses a row shows only later. Then the nearest
+// replaced row of its key decides instead, see runnerUp.
 //
 // It holds no state and is safe for concurrent use.
 type reducer struct {
-	table *dest.Table
-	order tuple.KeyOrder
-	first bool // the first row of a key has a say in what is written
+	policy dest.Policy
+	order  tuple.KeyOrder
+	oldest bool // the oldest row of a key has a say
 }
 
 func newReducer(t *dest.Table) *reducer {
-	r := &reducer{table: t, order: tuple.NewKeyOrder(tupleColumns(t)[:t.Keys]), first: t.Policy == dest.Ignore}
+	r := &reducer{policy: t.Policy, order: tuple.NewKeyOrder(tupleColumns(t)[:t.Keys])}
+	r.oldest = t.Policy == dest.Ignore || t.Guard != ""
 	for _, c := range t.Columns {
-		r.first = r.first || c.InsertOnly
+		r.oldest = r.oldest || c.InsertOnly
 	}
 	return r
 }
 
-// reduce sorts b by key and takes out what newer rows replace. The rows taken
-// out are returned; they are good until b is reset.
-func (r *reducer) reduce(b *tuple.Batch) (superseded []tuple.Span) {
-	superseded = r.order.SortUnique(b)
-	if len(superseded) == 0 || !r.first {
-		return superseded
-	}
-	superseded = slices.Clone(superseded)
-	for _, first := range r.oldest(b, superseded) {
-		i := r.find(b, first)
-		if r.table.Policy == dest.Update {
-			b.Rows[i] = r.merge(b, first, b.Rows[i])
-			continue
-		}
-		at := slices.Index(superseded, first)
-		superseded[at], b.Rows[i] = b.Rows[i], first
-	}
-	return superseded
+// reduced is what is left of a batch.
+type reduced struct {
+	again    []tuple.Span // rows to write after those that the batch was left with, in key order
+	replaced []tuple.Span // rows that need not be written
 }
 
-// runnerUp returns the row to write in place of one that the destination
-// refused: the one that would count if the refused one had never been there.
-func (r *reducer) runnerUp(b *tuple.Batch, superseded []tuple.Span, refused tuple.Span) (next tuple.Span, ok bool) {
-	ignore := r.table.Policy == dest.Ignore
-	oldest := refused
-	for _, s := range superseded {
-		if r.order.Compare(b.Data[s.Off:], b.Data[refused.Off:]) != 0 || s.Seq > refused.Seq != ignore {
+// reduce sorts b by key and leaves each key in it once.
+func (r *reducer) reduce(b *tuple.Batch) (left reduced) {
+	replaced := r.order.SortUnique(b)
+	if len(replaced) == 0 {
+		return left
+	}
+	left.replaced = slices.Clone(replaced) // its memory is the batch's
+	if !r.oldest {
+		return left
+	}
+	for _, oldest := range r.oldestOf(b, replaced) {
+		i := sort.Search(b.Len(), func(i int) bool { return r.compare(b, b.Rows[i], oldest) >= 0 })
+		newest, at := b.Rows[i], slices.Index(left.replaced, oldest)
+		b.Rows[i] = oldest
+		if r.policy == dest.Ignore {
+			left.replaced[at] = newest
 			continue
 		}
-		if !ok || s.Seq < next.Seq == ignore {
-			next, ok = s, true
-		}
-		if s.Seq < oldest.Seq {
-			oldest = s
-		}
+		left.replaced = slices.Delete(left.replaced, at, at+1)
+		left.again = append(left.again, newest)
 	}
-	if ok && !ignore && r.first && oldest != next {
-		next = r.merge(b, oldest, next)
-	}
-	return next, ok
+	return left
 }
 
-// oldest returns for each key among the spans the one that arrived first.
-func (r *reducer) oldest(b *tuple.Batch, spans []tuple.Span) []tuple.Span {
+// oldestOf returns for each key among the spans the row that arrived first, in
+// key order.
+func (r *reducer) oldestOf(b *tuple.Batch, spans []tuple.Span) []tuple.Span {
 	spans = slices.Clone(spans)
 	slices.SortFunc(spans, func(x, y tuple.Span) int {
-		return cmp.Or(r.order.Compare(b.Data[x.Off:], b.Data[y.Off:]), cmp.Compare(x.Seq, y.Seq))
+		return cmp.Or(r.compare(b, x, y), cmp.Compare(x.Seq, y.Seq))
 	})
-	return slices.CompactFunc(spans, func(x, y tuple.Span) bool {
-		return r.order.Compare(b.Data[x.Off:], b.Data[y.Off:]) == 0
-	})
+	return slices.CompactFunc(spans, func(x, y tuple.Span) bool { return r.compare(b, x, y) == 0 })
 }
 
-// find returns the index of the row with the key of s.
-func (r *reducer) find(b *tuple.Batch, s tuple.Span) int {
-	return sort.Search(b.Len(), func(i int) bool { return r.order.Compare(b.Tuple(i), b.Data[s.Off:]) >= 0 })
+func (r *reducer) compare(b *tuple.Batch, x, y tuple.Span) int {
+	return r.order.Compare(b.Data[x.Off:], b.Data[y.Off:])
 }
 
-// merge appends to b the newer row with the insert-only columns of the older.
-func (r *reducer) merge(b *tuple.Batch, older, newer tuple.Span) tuple.Span {
-	of := func(s tuple.Span) []byte { return tuple.Fields(b.Data[s.Off : s.Off+s.Len]) }
-	merged := slices.Clone(b.Data[newer.Off : newer.Off+2])
-	newFields, oldFields := of(newer), of(older)
-	for _, c := range r.table.Columns {
-		fields := newFields
-		if c.InsertOnly {
-			fields = oldFields
+// runnerUp takes the row to write in place of a refused one out of the
+// replaced ones: the one of the same key that arrived nearest to it. Those
+// between the two were refused before, so this is the row that would have
+// decided if they had never been there.
+func (r *reducer) runnerUp(b *tuple.Batch, left *reduced, refused tuple.Span) (tuple.Span, bool) {
+	distance := func(s tuple.Span) int64 { return max(s.Seq-refused.Seq, refused.Seq-s.Seq) }
+	nearest := -1
+	for i, s := range left.replaced {
+		if r.compare(b, s, refused) == 0 && (nearest < 0 || distance(s) < distance(left.replaced[nearest])) {
+			nearest = i
 		}
-		_, _, rest := tuple.Next(fields)
-		merged = append(merged, fields[:len(fields)-len(rest)]...)
-		_, _, newFields = tuple.Next(newFields)
-		_, _, oldFields = tuple.Next(oldFields)
 	}
-	s := tuple.Span{Off: uint32(len(b.Data)), Len: uint32(len(merged)), Seq: newer.Seq}
-	b.Data = append(b.Data, merged...)
-	return s
+	if nearest < 0 {
+		return tuple.Span{}, false
+	}
+	s := left.replaced[nearest]
+	left.replaced = slices.Delete(left.replaced, nearest, nearest+1)
+	return s, true
 }

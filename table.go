@@ -47,8 +47,8 @@ func OnConflict(p ConflictPolicy) TableOption { return func(t *dest.Table) { t.P
 
 // Guard names a boolean column of the destination. A stored row in which it is
 // true is never overwritten; the row that would have done so counts as synced.
-// The guard looks at what is stored: of several rows of one key in the same
-// batch only the newest reaches the destination.
+// The guard looks at what is stored; rows of one key that follow each other
+// within a batch may have been reduced to the first and the last of them.
 func Guard(column string) TableOption { return func(t *dest.Table) { t.Guard = column } }
 
 // TableName changes the name of the destination table: "name",
@@ -192,20 +192,28 @@ func (t *Table[T]) encode(dst []byte, row *T) ([]byte, error) {
 	re := &RowError{Table: t.String(), Err: err}
 	var fe *tuple.FieldError
 	if errors.As(err, &fe) {
-		re.Column = fe.Column
+		re.Column, re.Key, re.Err = fe.Column, fe.Key, fieldReason{fe}
 	}
 	return out, re
 }
+
+// fieldReason is a FieldError without what the RowError around it says already.
+type fieldReason struct{ e *tuple.FieldError }
+
+func (r fieldReason) Error() string {
+	if r.e.Value == "" {
+		return fmt.Sprintf("field %s: %s", r.e.Field, r.e.Reason)
+	}
+	return fmt.Sprintf("field %s, value %s: %s", r.e.Field, r.e.Value, r.e.Reason)
+}
+
+func (r fieldReason) Unwrap() error { return r.e.Err }
 
 // rowError describes an error of an encoded row.
 func rowError(t *dest.Table, row []byte, column, sqlstate string, cause error) *RowError {
 	e := &RowError{Table: t.String(), Column: column, SQLState: sqlstate, Err: cause}
 	if t.Keys > 0 {
-		columns := make([]tuple.Column, t.Keys)
-		for i := range columns {
-			columns[i] = t.Columns[i].Column
-		}
-		e.Key = tuple.KeyString(columns, t.Keys, row)
+		e.Key = tuple.KeyString(tupleColumns(t), t.Keys, row)
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package pgdest
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
@@ -16,6 +17,9 @@ import (
 func (p *plan) encode(buf []byte, b *tuple.Batch) ([]byte, error) {
 	if p.lastCheck == 0 {
 		return nil, nil
+	}
+	if p.converts {
+		buf = slices.Grow(buf, int(b.Bytes()))
 	}
 	for i := range b.Rows {
 		t := b.Tuple(i)

@@ -14,7 +14,6 @@ import (
 // SQLSTATEs that are looked at one by one.
 const (
 	uniqueViolation   = "23505"
-	duplicateTable    = "42P07"
 	protocolViolation = "08P01" // also a binary field that is shorter than its type
 	limitExceeded     = "54000" // a row too large for a page or for an index
 )
@@ -48,10 +47,15 @@ func classOf(sqlstate string) dest.Class {
 	return dest.ClassTransient
 }
 
-// classify makes a *dest.Error of any error of a statement. rel is the table
-// that the statement copies into; a row is named only if the error arose in
-// that COPY, and rows is how many it had.
-func classify(err error, rel string, rows int) *dest.Error {
+// classify makes a *dest.Error of any error.
+func classify(err error) *dest.Error {
+	return classifyCopy(err, "", 0, nil)
+}
+
+// classifyCopy makes a *dest.Error of the error of a statement that copied
+// rows into the table rel. The row is named only if the error arose in that
+// COPY, and not in what followed it.
+func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.Error {
 	e := &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
 	pe := new(pgconn.PgError)
 	if !errors.As(err, &pe) {
@@ -59,7 +63,10 @@ func classify(err error, rel string, rows int) *dest.Error {
 	}
 	e.SQLState, e.Column = pe.Code, pe.ColumnName
 	e.Class = classOf(pe.Code)
-	row, context := copyRow(pe.Where, rel)
+	row, context := -1, ""
+	if rel != "" {
+		row, context = copyRow(pe.Where, rel)
+	}
 	if pe.Code == protocolViolation && row >= 0 {
 		e.Class = dest.ClassRow
 	}
@@ -67,7 +74,7 @@ func classify(err error, rel string, rows int) *dest.Error {
 		e.Row = row
 	}
 	if e.Column == "" {
-		e.Column = strings.TrimSpace(context)
+		e.Column = columnIn(context, columns)
 	}
 	if pe.Detail != "" && e.Class == dest.ClassRow {
 		e.Err = fmt.Errorf("%w, %s", err, transcode.Shorten([]byte(pe.Detail)))
@@ -92,8 +99,8 @@ func trusted(pe *pgconn.PgError) bool {
 //	filesのCOPY、行 17、列 size
 //	files 복사, 17번째 줄, size 열
 //
-// It is the last line, below those of triggers. rest is what follows the
-// number.
+// It is the last line, below those of triggers. rest, what follows the number,
+// may name the column.
 func copyRow(where, rel string) (row int, rest string) {
 	line := where[strings.LastIndexByte(where, '\n')+1:]
 	after, ok := strings.CutPrefix(line, "COPY "+rel+",")
@@ -115,4 +122,17 @@ func copyRow(where, rel string) (row int, rest string) {
 		n, after = 10*n+int(after[0]-'0'), after[1:]
 	}
 	return n - 1, after
+}
+
+// columnIn returns the column that is named in the end of a context, in any
+// language; empty if none is.
+func columnIn(context string, columns []columnPlan) string {
+	found := ""
+	for i := range columns {
+		name := columns[i].name
+		if len(name) > len(found) && strings.Contains(context+" ", " "+name+" ") {
+			found = name
+		}
+	}
+	return found
 }

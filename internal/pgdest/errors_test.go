@@ -15,83 +15,81 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// wide is a batch of 2,500 good rows, more than the server collects before it
-// writes them, with a bad one in the middle.
-func wide(at int, bad row, good func(i int) row) []row {
-	var rows []row
-	for i := range 2500 {
-		if i == at {
-			rows = append(rows, bad)
-			continue
-		}
-		rows = append(rows, good(i))
-	}
-	return rows
-}
-
 func TestServerErrorNamesTheRow(t *testing.T) {
 	const raise = `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN IF NEW.size = -1 THEN RAISE 'size 4711 line 7'; END IF; RETURN NEW; END $$; `
-	incompressible := func() string {
-		b := make([]byte, 12000)
-		x := uint32(1)
-		for i := range b {
-			x = x*1664525 + 1013904223
-			b[i] = '!' + byte(x>>24)%90
-		}
-		return string(b)
-	}()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name   string
 		ddl    string
+		text   string // the name in good rows
 		bad    row
 		state  string
 		direct int // the row that is named when it goes in directly
 		upsert int // the row that is named by upsert
 	}{
-		"CHECK":              {`ALTER TABLE files ADD CHECK (size >= 0)`, row{int64(1e6), "b", int64(-1)}, "23514", 1234, -1},
-		"own NOT NULL":       {`CREATE DOMAIN d AS bigint CHECK (VALUE >= 0); ALTER TABLE files ALTER size TYPE d`, row{int64(1e6), "b", int64(-1)}, "23514", 1234, 1234},
-		"enum":               {`CREATE TYPE e AS ENUM ('a'); ALTER TABLE files ALTER name TYPE e USING name::e`, row{int64(1e6), "b", nil}, "22P02", 1234, 1234},
-		"JSON":               {`ALTER TABLE files ALTER name TYPE json USING name::json`, row{int64(1e6), "{", nil}, "22P02", 1234, 1234},
-		"precision":          {`ALTER TABLE files ALTER size TYPE numeric(3,2)`, row{int64(1e6), "1", int64(10)}, "22003", 1234, 1234},
-		"other index":        {`CREATE UNIQUE INDEX ON files (size); INSERT INTO files VALUES (-1, 'a', -5)`, row{int64(1e6), "b", int64(-5)}, "23505", -1, -1},
-		"exclusion":          {`ALTER TABLE files ADD EXCLUDE (size WITH =); INSERT INTO files VALUES (-1, 'a', -5)`, row{int64(1e6), "b", int64(-5)}, "23P01", 1234, -1},
-		"BEFORE trigger":     {raise + `CREATE TRIGGER t BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", 1234, -1},
-		"AFTER trigger":      {raise + `CREATE TRIGGER t AFTER INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", -1, -1},
-		"foreign key":        {`CREATE TABLE sizes (size bigint PRIMARY KEY); INSERT INTO sizes SELECT generate_series(0, 3000); ALTER TABLE files ADD FOREIGN KEY (size) REFERENCES sizes`, row{int64(1e6), "b", int64(-1)}, "23503", -1, -1},
-		"deferred":           {raise + `CREATE CONSTRAINT TRIGGER t AFTER INSERT ON files INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`, row{int64(1e6), "b", int64(-1)}, "P0001", -1, -1},
-		"index row size":     {`CREATE INDEX ON files (name)`, row{int64(1e6), incompressible, nil}, "54000", 1234, -1},
-		"larger than a page": {`ALTER TABLE files ALTER name SET STORAGE PLAIN`, row{int64(1e6), incompressible, nil}, "54000", -1, -1},
+		{"CHECK", `ALTER TABLE files ADD CHECK (size >= 0)`, "a", row{badKey, "b", int64(-1)}, "23514", 1234, -1},
+		{"domain", `CREATE DOMAIN d AS bigint CHECK (VALUE >= 0); ALTER TABLE files ALTER size TYPE d`,
+			"a", row{badKey, "b", int64(-1)}, "23514", 1234, 1234},
+		{"enum", `CREATE TYPE e AS ENUM ('a'); ALTER TABLE files ALTER name TYPE e USING name::e`,
+			"a", row{badKey, "b", nil}, "22P02", 1234, 1234},
+		{"JSON", `ALTER TABLE files ALTER name TYPE json USING name::json`, "1", row{badKey, "{", nil}, "22P02", 1234, 1234},
+		{"rounding", `ALTER TABLE files ALTER name TYPE numeric(3,2) USING name::numeric`,
+			"1", row{badKey, "9.999", nil}, "22003", 1234, 1234},
+		{"other index", `CREATE UNIQUE INDEX ON files (size); INSERT INTO files VALUES (-1, 'a', -5)`,
+			"a", row{badKey, "b", int64(-5)}, "23505", -1, -1},
+		{"exclusion", `ALTER TABLE files ADD EXCLUDE (size WITH =); INSERT INTO files VALUES (-1, 'a', -5)`,
+			"a", row{badKey, "b", int64(-5)}, "23P01", 1234, -1},
+		{"BEFORE trigger", raise + `CREATE TRIGGER t BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`,
+			"a", row{badKey, "b", int64(-1)}, "P0001", 1234, -1},
+		{"AFTER trigger", raise + `CREATE TRIGGER t AFTER INSERT ON files FOR EACH ROW EXECUTE FUNCTION refuse()`,
+			"a", row{badKey, "b", int64(-1)}, "P0001", -1, -1},
+		{"deferred trigger", raise + `CREATE CONSTRAINT TRIGGER t AFTER INSERT ON files INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`,
+			"a", row{badKey, "b", int64(-1)}, "P0001", -1, -1},
+		{"foreign key", `CREATE TABLE sizes (size bigint PRIMARY KEY); INSERT INTO sizes SELECT generate_series(0, 3000);
+			ALTER TABLE files ADD FOREIGN KEY (size) REFERENCES sizes`, "a", row{badKey, "b", int64(-1)}, "23503", -1, -1},
+		{"larger than an index page", `CREATE INDEX ON files (name)`, "a", row{badKey, incompressible(12000), nil}, "54000", 1234, -1},
+		{"larger than a page", `ALTER TABLE files ALTER name SET STORAGE PLAIN`, "a", row{badKey, incompressible(12000), nil}, "54000", -1, -1},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			db := pgtest.Open(t)
 			db.Exec(t, filesDDL+";"+c.ddl)
 			s := open(t, db.URL, files())
 			check(t, s)
-			rows := wide(1234, c.bad, func(i int) row {
-				name := "1"
-				if name = "1"; c.state == "22P02" && strings.Contains(c.ddl, "ENUM") {
-					name = "a"
-				}
-				if strings.Contains(c.ddl, "numeric") {
-					return row{int64(i), name, int64(1)}
-				}
-				return row{int64(i), name, int64(i)}
-			})
-			for way, want := range map[string]int{"direct": c.direct, "upsert": c.upsert} {
+			var rows []row // more than the server collects before it writes them
+			for i := range 2500 {
+				rows = append(rows, row{int64(i), c.text, int64(i)})
+			}
+			rows[1234] = c.bad
+			for _, way := range []dest.Way{dest.Direct, dest.Upsert} {
 				s.choice.succeeded()
-				if way == "upsert" {
+				want := c.direct
+				if way == dest.Upsert {
 					s.choice.conflicted()
+					want = c.upsert
 				}
 				e := refused(t, s, rows...)
 				if e.Class != dest.ClassRow || e.SQLState != c.state || e.Row != want {
-					t.Errorf("%s: class %v state %s row %d, want row, %s, %d: %v", way, e.Class, e.SQLState, e.Row, c.state, want, e)
+					t.Errorf("way %d: class %v state %s row %d, want row, %s, %d: %v", way, e.Class, e.SQLState, e.Row, c.state, want, e)
 				}
 				if !strings.Contains(e.Error(), "table files in postgres://") {
-					t.Errorf("%s: the error does not say where: %v", way, e)
+					t.Errorf("way %d: the error does not say where: %v", way, e)
 				}
 			}
 		})
 	}
+}
+
+const badKey = int64(1e6)
+
+// incompressible returns n bytes of text that no compression makes smaller.
+func incompressible(n int) string {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = '!' + byte(x>>24)%90
+	}
+	return string(b)
 }
 
 func TestRowThatCannotFitCostsNoRoundTrip(t *testing.T) {
@@ -145,7 +143,7 @@ func TestCopyRow(t *testing.T) {
 		{"COPY files, рядок 17, стовпець size", "files", 16},
 		{"COPY files, 行 17, 列 size", "files", 16},
 		{"COPY files 2, line 17", "files 2", 16},
-		{"COPY files, line 99999999999999999999999999", "files", 9999999999999},
+		{"COPY files, line 99999999999999999999999999", "files", 9999999999998},
 		{"", "files", -1},
 		{"COPY other, line 17", "files", -1},
 		{"COPY files", "files", -1},
@@ -168,14 +166,30 @@ func TestClasses(t *testing.T) {
 		dest.ClassTable:     "0A000 28000 28P01 3D000 3F000 42P01 42501 42703 54001 54011",
 	} {
 		for state := range strings.FieldsSeq(states) {
-			if e := classify(&pgconn.PgError{Code: state}, "t", 1); e.Class != class || e.Row != -1 {
+			if e := classify(&pgconn.PgError{Code: state}); e.Class != class || e.Row != -1 {
 				t.Errorf("%s: class %v, want %v", state, e.Class, class)
 			}
 		}
 	}
 	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, context.Canceled, context.DeadlineExceeded, errors.New("?")} {
-		if e := classify(err, "t", 1); e.Class != dest.ClassTransient || !errors.Is(e, err) {
+		if e := classify(err); e.Class != dest.ClassTransient || !errors.Is(e, err) {
 			t.Errorf("%v: class %v", err, e.Class)
+		}
+	}
+}
+
+func TestErrorNamesTheColumn(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TYPE e AS ENUM ('a'); CREATE TABLE files (id bigint PRIMARY KEY, "line 3" e, "line" text)`)
+	s := open(t, db.URL, &dest.Table{Name: "files", Keys: 1, Columns: []dest.Column{
+		col("id", tuple.Int8), col("line 3", tuple.Text), col("line", tuple.Text),
+	}})
+	if e := refused(t, s, row{int64(1), "b", ""}); e.Column != "line 3" || e.Row != 0 {
+		t.Errorf("column %q row %d: %v", e.Column, e.Row, e)
+	}
+	for _, context := range []string{", Spalte id", "、列 id", "번째 줄, id 열"} {
+		if got := columnIn(context, s.plan.Load().columns); got != "id" {
+			t.Errorf("%q: column %q", context, got)
 		}
 	}
 }
@@ -189,10 +203,4 @@ func FuzzCopyRow(f *testing.F) {
 			t.Errorf("row %d", row)
 		}
 	})
-}
-
-func TestTypeNamesOfTheTestTable(t *testing.T) {
-	if got := strings.Join(createSQL(&dest.Table{Name: "t", Keys: 1, Columns: []dest.Column{col("a", tuple.Text, "null")}}), ";"); got != `CREATE TABLE "t" ("a" text, UNIQUE ("a"))` {
-		t.Error(got)
-	}
 }

@@ -52,7 +52,7 @@ func newPlan(t *dest.Table, s *shape) (*plan, error) {
 		defs = append(defs, dest.Quote(c.Name)+" "+got.declared)
 	}
 	columns, columnDefs := strings.Join(names, ", "), strings.Join(defs, ", ")
-	p.direct = copySQL(s.relation(), columns)
+	p.direct = directSQL(t, s, columns)
 	if t.Policy != dest.InsertOnly {
 		p.temp = tempName(s, columnDefs)
 		p.upsert = upsertSQL(s.relation(), p.temp, columnDefs, columns, conflictSQL(t, s))

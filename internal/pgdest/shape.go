@@ -36,21 +36,24 @@ type shape struct {
 
 type column struct {
 	number    string
+	typeOID   string         // of the declared type
 	declared  string         // the type as declared, domains and modifiers included
 	typ       transcode.Type // the type that decides the binary form
 	citext    bool
 	notNull   bool
-	defaulted bool // has a default, or an identity
-	always    bool // GENERATED ALWAYS AS IDENTITY
-	generated bool // GENERATED ALWAYS AS (expression)
-	insert    bool // privileges of the user
+	defaulted bool   // has a default, or an identity
+	identity  string // "a": GENERATED ALWAYS AS IDENTITY, "d": BY DEFAULT
+	generated bool   // GENERATED ALWAYS AS (expression)
+	insert    bool   // privileges of the user
 	read      bool
 	update    bool
 }
 
 type uniqueKey struct {
-	columns []string // sorted
-	primary bool
+	index     string
+	columns   []string // sorted
+	primary   bool
+	immediate bool // not of a deferrable constraint, which ON CONFLICT refuses
 }
 
 // comparedAsText tells whether IS DISTINCT FROM needs the text of the values:
@@ -68,10 +71,17 @@ func (c column) comparedAsText() bool {
 // relation is the quoted name of the table as it was found.
 func (s *shape) relation() string { return dest.QuoteName(s.schema, s.name) }
 
-// hasKey tells whether ON CONFLICT can name these columns.
-func (s *shape) hasKey(columns []string) bool {
+// keysOn returns the unique indexes on exactly these columns. ON CONFLICT takes
+// all of them, and fails if one is deferrable.
+func (s *shape) keysOn(columns []string) []uniqueKey {
 	want := slices.Sorted(slices.Values(columns))
-	return slices.ContainsFunc(s.keys, func(k uniqueKey) bool { return slices.Equal(k.columns, want) })
+	var keys []uniqueKey
+	for _, k := range s.keys {
+		if slices.Equal(k.columns, want) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // inPrimaryKey tells whether a column is part of the primary key.
@@ -116,7 +126,7 @@ func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape,
 		if err != nil || n > len(numbersOfKey) {
 			return nil, fmt.Errorf("the catalogue gave an unexpected index: %q", f)
 		}
-		k := uniqueKey{primary: f[2] == "t"}
+		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4]}
 		for _, number := range numbersOfKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}
@@ -145,8 +155,8 @@ func readColumn(f []string) (name string, c column, err error) {
 	return f[0], column{
 		declared: f[1],
 		typ:      transcode.Type{OID: uint32(oid), Mod: int32(mod), Name: f[1], Text: is(4)},
-		citext:   is(5), notNull: is(6), defaulted: is(7), always: is(8), generated: is(9),
-		number: f[10], insert: is(11), read: is(12), update: is(13),
+		citext:   is(5), notNull: is(6), defaulted: is(7), identity: f[8], generated: is(9),
+		number: f[10], typeOID: f[11], insert: is(12), read: is(13), update: is(14),
 	}, nil
 }
 

@@ -77,7 +77,7 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
 	conn, err := s.db.pool.Acquire(ctx)
 	if err != nil {
-		return classify(err, "", 0)
+		return classify(err)
 	}
 	defer conn.Release()
 	pg := conn.Conn().PgConn()
@@ -90,7 +90,7 @@ func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte
 			s.choice.succeeded()
 			return nil
 		}
-		e := classify(err, p.shape.name, b.Len())
+		e := classifyCopy(err, p.shape.name, b.Len(), p.columns)
 		if p.upsert == "" || e.SQLState != uniqueViolation {
 			return s.lookAgain(ctx, pg, p, e, res)
 		}
@@ -99,7 +99,7 @@ func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte
 	res.Way = dest.Upsert
 	res.RoundTrips++
 	if err := copyFrom(ctx, pg, p.upsert, b, encoded); err != nil {
-		return s.lookAgain(ctx, pg, p, classify(err, p.temp, b.Len()), res)
+		return s.lookAgain(ctx, pg, p, classifyCopy(err, p.temp, b.Len(), p.columns), res)
 	}
 	return nil
 }
@@ -152,12 +152,12 @@ func (s *Sink) currentPlan(ctx context.Context, roundTrips *int) (*plan, error) 
 	}
 	conn, err := s.db.pool.Acquire(ctx)
 	if err != nil {
-		return nil, classify(err, "", 0)
+		return nil, classify(err)
 	}
 	defer conn.Release()
 	found, err := s.find(ctx, conn.Conn().PgConn(), roundTrips)
 	if err != nil {
-		return nil, classify(err, "", 0)
+		return nil, classify(err)
 	}
 	p, err := newPlan(s.table, found)
 	if err != nil {
@@ -189,10 +189,11 @@ func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, roundTrips *int) (*s
 	}
 }
 
-// lostRace tells whether a CREATE failed because somebody else was faster.
+// lostRace tells whether a CREATE failed because somebody else was faster:
+// the table, its schema or its row type is there already, or just becomes so.
 func lostRace(err error) bool {
 	pe := new(pgconn.PgError)
-	return errors.As(err, &pe) && slices.Contains([]string{duplicateTable, "42P06", "42710", uniqueViolation}, pe.Code)
+	return errors.As(err, &pe) && slices.Contains([]string{"42P07", "42P06", "42710", uniqueViolation}, pe.Code)
 }
 
 // fail adds to an error what every error of a Sink says: which table, where.

@@ -2,6 +2,7 @@ package pgdest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -42,7 +43,7 @@ func catalogueSQL(t *dest.Table) string {
 		)
 		SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.oid, d.typmod,
 			t.typtype = 'e' OR t.typcategory = 'S' AND t.typlen <> 1, t.typname = 'citext', d.required, d.defaulted,
-			a.attidentity = 'a', a.attgenerated <> '', a.attnum,
+			a.attidentity, a.attgenerated <> '', a.attnum, a.atttypid,
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')
@@ -50,19 +51,36 @@ func catalogueSQL(t *dest.Table) string {
 			JOIN chain d ON d.attnum = a.attnum JOIN pg_catalog.pg_type t ON t.oid = d.typ AND t.typtype <> 'd'
 		ORDER BY a.attnum`
 
-	// Indexes that ON CONFLICT can name by their columns. indkey also lists
-	// the INCLUDE columns, behind the key.
-	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary
-		FROM ` + from + ` JOIN pg_catalog.pg_index i ON i.indrelid = c.oid
-		WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+	// Indexes that ON CONFLICT finds by their columns. indkey also lists the
+	// INCLUDE columns, behind the key.
+	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname
+		FROM ` + from + ` JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+		WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 		ORDER BY i.indexrelid`
 
 	return relation + ";\n" + columns + ";\n" + keys
 }
 
-// copySQL is the direct way.
 func copySQL(table, columns string) string {
 	return "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)"
+}
+
+// directSQL is the direct way. Its two statements run as one transaction.
+//
+// The second one divides by zero if the columns no longer have the types that
+// the tuples were made for. The server would not always notice: the bytes of a
+// bigint are a well-formed numeric, double precision or timestamp as well, and
+// mean another value. It follows the COPY, whose lock keeps the types as they
+// are until the end of the transaction.
+func directSQL(t *dest.Table, s *shape, columns string) string {
+	var types []string
+	for _, c := range t.Columns {
+		types = append(types, fmt.Sprintf("(%s, %s)", literal(c.Name), s.columns[c.Name].typeOID))
+	}
+	return copySQL(s.relation(), columns) + ";\n" +
+		"SELECT 1 / (count(*) = " + strconv.Itoa(len(types)) + ")::int FROM pg_catalog.pg_attribute" +
+		" WHERE attrelid = " + literal(s.relation()) + "::regclass AND NOT attisdropped" +
+		" AND (attname, atttypid) IN (" + strings.Join(types, ", ") + ")"
 }
 
 // upsertSQL is the upsert way. Its four statements run as one transaction.

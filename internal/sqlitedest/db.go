@@ -17,7 +17,8 @@
 //     lock under which the rows go in: every transaction looks at the file's
 //     schema version, so a table dropped or altered by somebody else is
 //     noticed before a row is written to it.
-//   - A context ends waiting and running statements, never a COMMIT.
+//   - A context ends waiting and running statements, never a COMMIT, and not
+//     the opening of a file that another program has locked (5 seconds).
 //   - Readers, the sqlite3 shell included, may read the file at any time.
 //
 // A DB has one connection. Its sinks take turns on it; other processes and
@@ -46,14 +47,13 @@ const maxColumns = 2000
 // lockTimeout is how long a transaction waits for other connections' locks.
 const lockTimeout = 5 * time.Second
 
-// setup runs on a new connection. The log grows to about 16 MB before its
-// pages move to the file: fewer and larger moves than SQLite's own 4 MB.
+// setup runs on a new connection. What SQLite sets aside for a statement, like
+// the rows for a table with triggers, is as large as a batch, so it stays in
+// memory.
 var setup = []string{
 	"PRAGMA journal_mode = WAL",
 	"PRAGMA synchronous = FULL",
 	"PRAGMA foreign_keys = ON",
-	"PRAGMA wal_autocheckpoint = 4000",
-	"PRAGMA cache_size = -16384", // KiB
 	"PRAGMA temp_store = MEMORY",
 }
 
@@ -66,8 +66,9 @@ type DB struct {
 	turn   chan struct{} // holds one token while somebody uses the fields below
 	pool   *vtable.DB
 	source *vtable.Source
-	conn   *sql.Conn   // nil: not connected
-	file   os.FileInfo // what path was when conn opened it
+	conn   *sql.Conn          // nil: not connected
+	file   os.FileInfo        // what path was when conn opened it
+	sinks  map[*sink]struct{} // those with a statement on conn, which must be closed before it
 	closed bool
 }
 
@@ -93,6 +94,7 @@ func open(path string, lockTimeout time.Duration) (*DB, error) {
 	db := &DB{
 		path:   path,
 		turn:   make(chan struct{}, 1),
+		sinks:  map[*sink]struct{}{},
 		source: &vtable.Source{Name: "source", Columns: maxColumns},
 	}
 	db.pool, err = engine.Open(dsn(path, lockTimeout), setup, db.source)
@@ -134,8 +136,7 @@ func (db *DB) Close() error {
 		if _, err = db.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
 			err = fmt.Errorf("%s: the rows are safe in the write-ahead log, but could not be moved to the file: %w", db.path, err)
 		}
-		err = errors.Join(err, db.conn.Close())
-		db.conn = nil
+		err = errors.Join(err, db.disconnect())
 	}
 	return errors.Join(err, db.pool.Close())
 }
@@ -189,13 +190,16 @@ func (db *DB) connect(ctx context.Context) error {
 	return nil
 }
 
-// disconnect closes the connection and, with it, all statements prepared on it.
+// disconnect closes the statements and the connection.
 func (db *DB) disconnect() error {
+	var err error
+	for s := range db.sinks {
+		err = errors.Join(err, s.forget())
+	}
 	conn := db.conn
 	db.conn = nil
-	err := conn.Raw(func(any) error { return errBadConn })
-	if errors.Is(err, errBadConn) {
-		return nil
+	if e := conn.Raw(func(any) error { return errBadConn }); !errors.Is(e, errBadConn) {
+		err = errors.Join(err, e)
 	}
 	return err
 }

@@ -122,20 +122,19 @@ func rowState(primary, extended int) (state string, ok bool) {
 	return "", false
 }
 
-// errorColumn finds the column of the table that SQLite's message names.
-func errorColumn(table string, err error) string {
+// errorColumn finds the column of t that SQLite's message names. A message
+// about two, as that of a unique index may be, names none.
+func errorColumn(t *dest.Table, err error) string {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return ""
 	}
-	msg := strings.TrimSuffix(e.Error(), fmt.Sprintf(" (%d)", e.Code()))
-	// The name of a column may hold anything, so it is what remains, and two
-	// columns (of a unique index) are none.
-	for _, before := range []string{"NOT NULL constraint failed: ", "UNIQUE constraint failed: ", " column "} {
-		if _, rest, ok := strings.Cut(msg, before); ok {
-			column, ok := strings.CutPrefix(rest, table+".")
-			if ok && !strings.Contains(column, ", "+table+".") {
-				return column
+	msg := fold(strings.TrimSuffix(e.Error(), fmt.Sprintf(" (%d)", e.Code())))
+	for _, c := range t.Columns {
+		name := fold(t.Name + "." + c.Name)
+		for _, before := range []string{"not null constraint failed: ", "unique constraint failed: ", " column "} {
+			if strings.HasSuffix(msg, before+name) {
+				return c.Name
 			}
 		}
 	}

@@ -20,7 +20,7 @@ import (
 var ctx = context.Background()
 
 func TestMain(m *testing.M) {
-	if writeUntilKilled() {
+	if runChild() {
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -18,9 +18,8 @@ type sink struct {
 	table *dest.Table
 	log   *slog.Logger
 
-	conn    *sql.Conn // the table was checked on it, and stmt prepared
-	version int64     // of the file's schema when the table was checked
-	stmt    *sql.Stmt
+	stmt    *sql.Stmt // on the DB's connection; nil: the table must be checked
+	version int64     // of the file's schema when it was
 	rows    rows
 }
 
@@ -57,6 +56,9 @@ func validate(t *dest.Table) error {
 		}
 	}
 	for _, name := range names(t) {
+		if name == "" {
+			return errors.New("a column has no name")
+		}
 		if other, ok := seen[fold(name)]; ok {
 			return fmt.Errorf("its columns %q and %q are one to SQLite, which ignores case", other, name)
 		}
@@ -91,7 +93,7 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 		return dest.Result{Way: way}, nil
 	}
 	err := s.db.use(ctx, func(c *sql.Conn) error {
-		if s.conn != c || s.version == 0 {
+		if s.stmt == nil {
 			if err := s.check(ctx, c); err != nil {
 				return err
 			}
@@ -143,10 +145,12 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	if s.stmt, err = c.PrepareContext(ctx, insertSQL(s.table)); err != nil {
+	stmt, err := c.PrepareContext(ctx, insertSQL(s.table))
+	if err != nil {
 		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
 	}
-	s.conn, s.version = c, version
+	s.stmt, s.version = stmt, version
+	s.db.sinks[s] = struct{}{}
 	return nil
 }
 
@@ -172,8 +176,7 @@ func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
 		err = have.compare(s.db, s.table)
 	}
 	if err != nil {
-		s.version = 0
-		return err
+		return errors.Join(err, s.forget())
 	}
 	s.version = version
 	return nil
@@ -188,10 +191,11 @@ func schemaVersion(ctx context.Context, c *sql.Conn) (v int64, err error) {
 // forget undoes check.
 func (s *sink) forget() error {
 	stmt := s.stmt
-	s.conn, s.version, s.stmt = nil, 0, nil
 	if stmt == nil {
 		return nil
 	}
+	s.stmt = nil
+	delete(s.db.sinks, s)
 	return stmt.Close()
 }
 
@@ -217,7 +221,7 @@ func (s *sink) blame(ctx context.Context, c *sql.Conn, b *tuple.Batch, err error
 	if e.Class != dest.ClassRow || errors.As(err, new(*commitError)) {
 		return e
 	}
-	e.Column = errorColumn(s.table.Name, err)
+	e.Column = errorColumn(s.table, err)
 	// SQLite is done with all rows before it fails on one if there are
 	// triggers (it reads all before it stores the first) or immediate foreign
 	// keys (it checks them after the last).
@@ -244,7 +248,7 @@ func (s *sink) locate(ctx context.Context, c *sql.Conn, b *tuple.Batch, e *dest.
 		if e = s.db.asError(err); e.Class != dest.ClassRow {
 			return e
 		}
-		e.Column = errorColumn(s.table.Name, err)
+		e.Column = errorColumn(s.table, err)
 	}
 	e.Row = row
 	return e

@@ -20,9 +20,9 @@ type Failure struct {
 const (
 	failureColumns = 8
 
-	failSQL = "INSERT INTO failed SELECT c0, c1, c2, c3, c4, c5 + ifnull(attempts, 0), ifnull(first, c6), c7" +
-		" FROM temp." + sourceName + " LEFT JOIN retried ON seq = c0"
-	failuresSQL = `SELECT seq, tuple, sqlstate, "column", message, attempts, first, last FROM failed WHERE seq > ? ORDER BY seq LIMIT ?`
+	failSQL = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5 + ifnull(attempts, 0), ifnull(first, c6), c7" +
+		" FROM temp." + sourceName + " LEFT JOIN main.retried ON seq = c0"
+	failuresSQL = `SELECT seq, tuple, sqlstate, "column", message, attempts, first, last FROM main.failed WHERE seq > ? ORDER BY seq LIMIT ?`
 )
 
 // failedRows are rows of the table failed.

@@ -37,6 +37,7 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (columns [
 	err = s.conn.Raw(func(conn any) error {
 		var failed error
 		s.watched.Rows = watchedRow(func() error {
+			s.watched.Rows = nil // a query that reads the watched table finds it empty, and not itself
 			columns, rows, failed = s.query(conn.(sqldriver.QueryerContext), query, named)
 			return failed
 		})
@@ -62,13 +63,19 @@ func (query watchedRow) Value(int, int) (sqldriver.Value, error) { return nil, q
 
 func (s *Store) query(conn sqldriver.QueryerContext, query string, args []sqldriver.NamedValue) (columns []string, result [][]any, err error) {
 	s.reading = true
+	s.selects, s.denied = false, false
 	defer func() { s.reading = false }()
 	rows, err := conn.QueryContext(context.Background(), query, args)
-	if err != nil {
-		var e *sqlite.Error
-		if errors.As(err, &e) && e.Code()&0xff == sqliteAuth {
-			err = fmt.Errorf("%w: %w", errReadOnly, err)
+	if s.denied || !s.selects { // the authorizer is not asked about everything, but always about SELECT
+		if err == nil {
+			err = rows.Close()
 		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errReadOnly, err)
+		}
+		return nil, nil, errReadOnly
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
@@ -88,9 +95,7 @@ func (s *Store) query(conn sqldriver.QueryerContext, query string, args []sqldri
 	}
 }
 
-const sqliteAuth = 23 // SQLITE_AUTH
-
-var errReadOnly = errors.New("Query is read-only: it takes SELECT statements")
+var errReadOnly = errors.New("only SELECT statements can be queried")
 
 // authorize limits what a statement of Query's caller may do. SQLite asks when
 // a statement is prepared, which the store's own were before.
@@ -98,20 +103,26 @@ func (s *Store) authorize() error {
 	return s.conn.Raw(func(conn any) error {
 		return conn.(sqlite.AuthorizerRegisterer).RegisterAuthorizer(
 			func(action sqlite.AuthorizerActionCode, _, function, _, _ string) sqlite.AuthorizerReturnCode {
-				if !s.reading {
+				if !s.reading || s.allow(action, function) {
 					return sqlite.AuthorizerOK
 				}
-				switch action {
-				case sqlite.AuthSelect, sqlite.AuthRead, sqlite.AuthRecursive:
-					return sqlite.AuthorizerOK
-				case sqlite.AuthFunction:
-					if fold(function) != "load_extension" {
-						return sqlite.AuthorizerOK
-					}
-				}
+				s.denied = true
 				return sqlite.AuthorizerDeny
 			})
 	})
+}
+
+func (s *Store) allow(action sqlite.AuthorizerActionCode, function string) bool {
+	switch action {
+	case sqlite.AuthSelect:
+		s.selects = true
+		return true
+	case sqlite.AuthRead, sqlite.AuthRecursive:
+		return true
+	case sqlite.AuthFunction:
+		return fold(function) != "load_extension"
+	}
+	return false
 }
 
 // bind makes the arguments of a query the driver's.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"modernc.org/sqlite/vtab"
 
@@ -67,6 +68,25 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 		return err
 	}
 	defer s.mu.Unlock()
+	if err := s.readInto(after, maxRows, maxBytes, into); err != nil {
+		return err
+	}
+	s.remember(into)
+	return nil
+}
+
+// Page returns up to limit staged rows after the given arrival number, in
+// ascending order, as a batch of the caller's. Zero means no limit.
+func (s *Store) Page(after int64, limit int) (*tuple.Batch, error) {
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	b := new(tuple.Batch)
+	return b, s.readInto(after, limit, 0, b)
+}
+
+func (s *Store) readInto(after int64, maxRows, maxBytes int, into *tuple.Batch) error {
 	into.Reset()
 	if maxRows <= 0 {
 		maxRows = -1
@@ -90,11 +110,32 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 	return nil
 }
 
-// Page returns up to limit staged rows after the given arrival number, in
-// ascending order, as a batch of the caller's.
-func (s *Store) Page(after int64, limit int) (*tuple.Batch, error) {
-	b := new(tuple.Batch)
-	return b, s.Read(after, limit, 0, b)
+// extent is the rows from one arrival number to another. As numbers only
+// grow, it changes only when some of them are settled.
+type extent struct{ lo, hi, bytes int64 }
+
+// maxExtents is how many reads are remembered: more than are in flight.
+const maxExtents = 16
+
+// remember spares Settle from adding up the sizes of what was just read.
+func (s *Store) remember(b *tuple.Batch) {
+	if b.Len() == 0 {
+		return
+	}
+	if len(s.extents) == maxExtents {
+		s.extents = append(s.extents[:0], s.extents[1:]...)
+	}
+	s.extents = append(s.extents, extent{b.Rows[0].Seq, b.Rows[b.Len()-1].Seq, b.Bytes()})
+}
+
+// sizeOf returns the bytes of the rows from lo to hi.
+func (s *Store) sizeOf(lo, hi int64) (bytes int64, err error) {
+	for _, e := range s.extents {
+		if e.lo == lo && e.hi == hi {
+			return e.bytes, nil
+		}
+	}
+	return bytes, s.size.QueryRow(lo, hi).Scan(&bytes)
 }
 
 // Settle ends the stay of the rows with arrival numbers from lo to hi: the
@@ -115,37 +156,37 @@ func (s *Store) Settle(lo, hi int64, failed []Failure) error {
 }
 
 func (s *Store) settle(lo, hi int64, failed []Failure) error {
-	var rows, bytes int64
-	if err := s.size.QueryRow(lo, hi).Scan(&rows, &bytes); err != nil {
+	bytes, err := s.sizeOf(lo, hi)
+	if err != nil {
 		return err
 	}
+	var removed, forgotten int64
 	if len(failed) == 0 && s.retried == 0 {
-		if _, err := s.remove.Exec(lo, hi); err != nil {
+		removed, err = affected(s.remove.Exec(lo, hi)) // a transaction of its own
+	} else {
+		err = s.transaction(func() (err error) {
+			if removed, err = affected(s.remove.Exec(lo, hi)); err != nil {
+				return err
+			}
+			if err = s.addFailures(failed); err != nil {
+				return err
+			}
+			forgotten, err = affected(s.forget.Exec(lo, hi))
 			return err
-		}
-		s.count(-rows, -bytes, 0, 0)
-		return nil
+		})
 	}
-
-	var forgotten sql.Result
-	err := s.transaction(func() (err error) {
-		if _, err = s.remove.Exec(lo, hi); err != nil {
-			return err
-		}
-		if err = s.addFailures(failed); err != nil {
-			return err
-		}
-		forgotten, err = s.forget.Exec(lo, hi)
-		return err
-	})
 	if err != nil {
 		return err
 	}
-	n, err := forgotten.RowsAffected()
-	if err != nil {
-		return err
-	}
-	s.retried -= n
-	s.count(-rows, -bytes, int64(len(failed)), failureBytes(failed))
+	s.extents = slices.DeleteFunc(s.extents, func(e extent) bool { return e.lo <= hi && lo <= e.hi })
+	s.retried -= forgotten
+	s.count(-removed, -bytes, int64(len(failed)), failureBytes(failed))
 	return nil
+}
+
+func affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
 }

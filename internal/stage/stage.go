@@ -57,13 +57,16 @@ type Store struct {
 	mu      sync.Mutex // guards everything below
 	closed  bool
 	db      *vtable.DB
-	conn    *sql.Conn // the only one, held until Close: the database lives in it
+	conn    *sql.Conn // the only one, held until Close: it is the database
 	stmts   []*sql.Stmt
 	source  *vtable.Source
 	sink    *vtable.Sink
 	watched *vtable.Source // see Query
-	reading bool           // a statement of Query's caller is being prepared or run
+	reading bool           // a statement of Query's caller is being prepared or run;
+	selects bool           // it does SELECT,
+	denied  bool           // it wants what it may not
 	last    int64          // the highest seq that was ever staged
+	extents []extent       // of the latest reads
 	retried int64          // rows in main.retried
 
 	begin, commit, rollback      *sql.Stmt
@@ -95,7 +98,8 @@ var setup = []string{
 	"CREATE TABLE retried(seq INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, first INTEGER NOT NULL)",
 }
 
-// Names of the virtual tables, all in the temp schema.
+// Names of the virtual tables, all in the temp schema, where a view may have
+// any other name: statements say which schema they mean.
 const (
 	sourceName  = "memdbwriter_source"
 	sinkName    = "memdbwriter_sink"
@@ -139,17 +143,17 @@ func (s *Store) open(views []string) (err error) {
 		&s.commit:   "COMMIT",
 		&s.rollback: "ROLLBACK",
 
-		&s.insert: "INSERT INTO staging SELECT c0, c1 FROM temp." + sourceName,
-		&s.read:   "INSERT INTO temp." + sinkName + "(rowid, c0) SELECT seq, tuple FROM staging WHERE seq > ? ORDER BY seq LIMIT ?",
-		&s.size:   "SELECT count(*), ifnull(sum(length(tuple)), 0) FROM staging WHERE seq BETWEEN ? AND ?",
-		&s.remove: "DELETE FROM staging WHERE seq BETWEEN ? AND ?",
+		&s.insert: "INSERT INTO main.staging SELECT c0, c1 FROM temp." + sourceName,
+		&s.read:   "INSERT INTO temp." + sinkName + "(rowid, c0) SELECT seq, tuple FROM main.staging WHERE seq > ? ORDER BY seq LIMIT ?",
+		&s.size:   "SELECT ifnull(sum(length(tuple)), 0) FROM main.staging WHERE seq BETWEEN ? AND ?",
+		&s.remove: "DELETE FROM main.staging WHERE seq BETWEEN ? AND ?",
 
 		&s.fail:       failSQL,
-		&s.forget:     "DELETE FROM retried WHERE seq BETWEEN ? AND ?",
+		&s.forget:     "DELETE FROM main.retried WHERE seq BETWEEN ? AND ?",
 		&s.failures:   failuresSQL,
-		&s.unfailInto: "INSERT INTO staging SELECT c1, tuple FROM temp." + sourceName + " CROSS JOIN failed ON seq = c0",
-		&s.unfailKeep: "INSERT INTO retried SELECT c1, attempts, first FROM temp." + sourceName + " CROSS JOIN failed ON seq = c0",
-		&s.unfail:     "DELETE FROM failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
+		&s.unfailInto: "INSERT INTO main.staging SELECT c1, tuple FROM temp." + sourceName + " CROSS JOIN main.failed ON seq = c0",
+		&s.unfailKeep: "INSERT INTO main.retried SELECT c1, attempts, first FROM temp." + sourceName + " CROSS JOIN main.failed ON seq = c0",
+		&s.unfail:     "DELETE FROM main.failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
 
 		&s.pageCount: "PRAGMA page_count",
 		&s.freePages: "PRAGMA freelist_count",

@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"math"
 	"math/big"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -118,7 +120,6 @@ type everyType struct {
 	audit
 	Skipped  chan int `db:"-"`
 	Untagged func()
-	hidden   int
 }
 
 func fullRow() everyType {
@@ -129,7 +130,7 @@ func fullRow() everyType {
 	return everyType{
 		Bool: true, Int8: math.MinInt8, Uint8: math.MaxUint8, Int16: math.MinInt16, Uint16: math.MaxUint16,
 		Int32: math.MinInt32, Uint32: math.MaxUint32, Int64: math.MinInt64, Uint64: math.MaxInt64,
-		Int: math.MinInt, Uint: math.MaxInt64, Float32: math.SmallestNonzeroFloat32, Float64: math.Inf(-1),
+		Int: math.MinInt32, Uint: math.MaxUint32, Float32: math.SmallestNonzeroFloat32, Float64: math.Inf(-1),
 		String: "plain, ünïcode, 漢字 🎉", Bytes: []byte{0, 1, 0xff}, Time: at,
 		Raw: json.RawMessage(` {"a": "\\u0000 \ud83c\udf89"} `), UUID: [16]byte{15: 1},
 		MyInt: 7, MyString: "named", MyBool: true, MyBytes: myBytes("b"), MyUUID: u,
@@ -178,6 +179,78 @@ func TestZeroRowIsNullWhereItCanBe(t *testing.T) {
 	}
 }
 
+func TestDecodeRefusesWhatAppendDoesNotMake(t *testing.T) {
+	refused[bool](t, "\x02", "0x02 for a boolean")
+	refused[bool](t, "", "0 bytes of boolean, want 1")
+	refused[int8](t, "\x00\x80", "128 does not fit the field's int8")
+	refused[uint8](t, "\xff\xff", "-1 does not fit the field's uint8")
+	refused[uint64](t, "\xff\xff\xff\xff\xff\xff\xff\xff", "-1 does not fit the field's uint64")
+	refused[int32](t, "\x00\x00", "2 bytes of integer, want 4")
+	refused[string](t, "a\x00", "NUL byte at offset 1")
+	refused[time.Time](t, "\x7f\xff\xff\xff\xff\xff\xff\xff", "outside the range of timestamptz")
+	refused[json.RawMessage](t, "{}", "jsonb without its version byte")
+	refused[json.RawMessage](t, "", "jsonb without its version byte")
+	refused[json.RawMessage](t, "\x01{", "not JSON")
+	refused[money](t, "\xff", "invalid UTF-8")
+	refused[level](t, "\xff", "invalid UTF-8")
+
+	type row struct {
+		V any `db:"v,json"`
+	}
+	c := codecOf[row](t)
+	for tup, want := range map[string]string{
+		"\x00\x01\xff\xff\xff\xff":             `column "v" (field V): malformed tuple: NULL`,
+		"\x00\x01\x00\x00\x00\x02\x01{":        `column "v" (field V): malformed tuple: not JSON`,
+		"\x00\x01\x00\x00\x00\x03\x02{}":       "jsonb without its version byte",
+		"\x00\x01\x00\x00\x00\x03\x01{":        "field 0 claims 3 bytes, 2 are left",
+		"\x00\x01\x00\x00":                     "ends inside the length of field 0",
+		"\x00\x01\xff\xff\xff\xfe":             "field 0 claims -2 bytes",
+		"\x00\x01\xff\xff\xff\xff\x00":         "1 bytes after the last field",
+		"\x00\x02\xff\xff\xff\xff":             "2 fields, want 1",
+		"\x00":                                 "shorter than a field count",
+		"\x00\x01\x00\x00\x00\x05\x01\"\xff\"": "",
+	} {
+		if err := c.Decode([]byte(tup), &row{}); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%x: %v, want %s", tup, err, want)
+		}
+	}
+}
+
+// refused decodes a tuple with the given bytes as its one field.
+func refused[T any](t *testing.T, value, want string) {
+	t.Helper()
+	type row struct {
+		V T `db:"v"`
+	}
+	tup := append(appendLen(AppendHeader(nil, 1), len(value)), value...)
+	err := codecOf[row](t).Decode(tup, &row{})
+	if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `column "v" (field V)`) {
+		t.Errorf("%T %x: %v, want %s", *new(T), value, err, want)
+	}
+}
+
+func TestScanAndUnmarshalErrorsSurface(t *testing.T) {
+	type row struct {
+		L level          `db:"l"`
+		M money          `db:"m"`
+		J map[string]int `db:"j,json"`
+	}
+	c := codecOf[row](t)
+	for _, tc := range []struct{ l, m, j, want string }{
+		{"none", "1", `{}`, `column "l" (field L): no level "none"`},
+		{"low", "much", `{}`, `column "m" (field M): strconv.ParseFloat`},
+		{"low", "1", `[]`, `column "j" (field J): json: cannot unmarshal array`},
+	} {
+		tup := AppendHeader(nil, 3)
+		for _, v := range []string{tc.l, tc.m, "\x01" + tc.j} {
+			tup = append(appendLen(tup, len(v)), v...)
+		}
+		if err := c.Decode(tup, &row{}); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v, want %s", err, tc.want)
+		}
+	}
+}
+
 func TestDecodeCopies(t *testing.T) {
 	c := codecOf[everyType](t)
 	b := appended(t, c, fullRow())
@@ -209,8 +282,12 @@ func TestTupleBytes(t *testing.T) {
 		N  *int            `db:"n"`
 	}
 	got := appended(t, codecOf[row](t), row{
-		true, -2, 3, -4, 1, 2, "ab", []byte{9}, time.Date(1999, 12, 31, 23, 59, 59, 999998999, time.FixedZone("", 0)),
-		json.RawMessage(`{}`), [16]byte{1, 15: 2}, nil,
+		true, -2, 3, -4, 1, 2, "ab",
+		[]byte{9},
+		time.Date(1999, 12, 31, 23, 59, 59, 999998999, time.FixedZone("", 0)),
+		json.RawMessage(`{}`),
+		[16]byte{1, 15: 2},
+		nil,
 	})
 	want := "000c" +
 		"00000001" + "01" +

@@ -73,7 +73,7 @@ func (f *field) make(p unsafe.Pointer) unsafe.Pointer {
 
 func (f *field) decodeOwn(p unsafe.Pointer, value []byte) error {
 	if size := fixedSize[f.Type]; size != 0 && len(value) != size {
-		return malformed("%d bytes for a %v, want %d", len(value), f.Type, size)
+		return malformed("%d bytes of %v, want %d", len(value), f.Type, size)
 	}
 	switch f.op {
 	case opBool:

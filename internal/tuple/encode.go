@@ -15,8 +15,8 @@ func AppendHeader(dst []byte, fields int) []byte {
 	return binary.BigEndian.AppendUint16(dst, uint16(fields))
 }
 
-// append encodes the struct at row. The copy is what foreign code gets to see;
-// it is nil when no field needs it.
+// append encodes the struct at row. shared is a copy of it on the heap, the
+// one that foreign code gets to see; it is nil when no field needs it.
 func (p *plan) append(dst []byte, row, shared unsafe.Pointer) ([]byte, error) {
 	start := len(dst)
 	dst = AppendHeader(dst, len(p.fields))

@@ -143,7 +143,11 @@ func TestScannersGetTheTypeTheyTake(t *testing.T) {
 	}
 	c := codecOf[row](t)
 	want := row{
-		picky[int64]{-7}, picky[float64]{math.Inf(1)}, picky[bool]{true}, picky[[]byte]{[]byte("y")}, picky[string]{"12"},
+		picky[int64]{-7},
+		picky[float64]{math.Inf(1)},
+		picky[bool]{true},
+		picky[[]byte]{[]byte("y")},
+		picky[string]{"12"},
 		picky[time.Time]{time.Date(2024, 5, 6, 7, 8, 9, 10, time.UTC)},
 	}
 	var got row

@@ -169,7 +169,7 @@ func checkName(column string) error {
 }
 
 // locate returns where the value of the field is in the row, nil for NULL.
-// Only an opValuer may turn out to be NULL later.
+// Only what a foreign type says may still make it NULL later.
 func (f *field) locate(row unsafe.Pointer) unsafe.Pointer {
 	p := unsafe.Add(row, f.off)
 	if f.always {
@@ -178,6 +178,8 @@ func (f *field) locate(row unsafe.Pointer) unsafe.Pointer {
 	return f.follow(p)
 }
 
+// follow is locate for a field that may be NULL: p is in the struct. It is on
+// its own so that the compiler can inline locate.
 func (f *field) follow(p unsafe.Pointer) unsafe.Pointer {
 	if f.nullzero && f.isZero(p) {
 		return nil

@@ -13,6 +13,10 @@ type valuerOnly int
 
 func (valuerOnly) Value() (driver.Value, error) { return nil, nil }
 
+type nested struct {
+	B bool `db:"b,nullable"`
+}
+
 type textOnly int
 
 func (textOnly) MarshalText() ([]byte, error) { return nil, nil }
@@ -44,6 +48,10 @@ func TestUnusableTypes(t *testing.T) {
 			A int `db:"a"`
 			B int `db:"A"`
 		}{}, `.B: column "A" is taken by field A`},
+		{struct {
+			Sub struct{} `db:"-"`
+			nested
+		}{}, ".nested.B: column \"b\": unknown option"},
 		{struct {
 			embedded
 			B int `db:"id"`
@@ -104,6 +112,12 @@ func TestUnusableTypes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%T: error %v\nwant %s", tc.row, err, tc.want)
 		}
+	}
+}
+
+func TestNewCodecReturnsTheFault(t *testing.T) {
+	if c, err := NewCodec[nested](); c != nil || err == nil || !strings.HasPrefix(err.Error(), "field tuple.nested.B: ") {
+		t.Errorf("%v, %v", c, err)
 	}
 }
 

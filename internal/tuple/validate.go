@@ -49,12 +49,14 @@ func utf8Fault(s string) string {
 	if utf8.ValidString(s) {
 		return ""
 	}
-	for i, r := range s {
-		if _, size := utf8.DecodeRuneInString(s[i:]); r == utf8.RuneError && size == 1 {
+	i := 0
+	for {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
 			return fmt.Sprintf("invalid UTF-8 at offset %d (byte 0x%02x); escape it, or make the field []byte for a bytea column", i, s[i])
 		}
+		i += size
 	}
-	return ""
 }
 
 func tooLong(n int) string {
@@ -67,8 +69,6 @@ const jsonVersion = 1
 // jsonFault says why text cannot be in a jsonb column; empty: it can.
 func jsonFault(text []byte) string {
 	switch {
-	case len(text) > MaxLen:
-		return tooLong(len(text))
 	case len(text) == 0:
 		return "empty, which is not JSON; nil would be NULL"
 	case !json.Valid(text):

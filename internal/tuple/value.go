@@ -41,7 +41,7 @@ func Value(t Type, field []byte) (driver.Value, error) {
 		return nil, malformed("a field of the unknown type %v", t)
 	}
 	if size := fixedSize[t]; size != 0 && len(field) != size {
-		return nil, malformed("%d bytes for a %v, want %d", len(field), t, size)
+		return nil, malformed("%d bytes of %v, want %d", len(field), t, size)
 	}
 	switch t {
 	case Bool:

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/catalog"
+)
+
+// summary writes what the scan did, a line for each figure. Those about rare
+// things are left out when there is none.
+func (s *scan) summary(out io.Writer, took time.Duration) error {
+	c := &s.walker.Counts
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name string, n int64, note string) { fmt.Fprintf(t, "%s\t%s\t%s\n", name, humanize.Comma(n), note) }
+	rare := func(name string, n int64, note string) {
+		if n > 0 {
+			line(name, n, note)
+		}
+	}
+	fmt.Fprintf(t, "set %d\t%s\t%s\n", s.set, s.status, s.meaning())
+	line("scanned", c.Entries(), fmt.Sprintf("%s files, %s directories, %s links",
+		humanize.Comma(c.Files.Load()), humanize.Comma(c.Directories.Load()), humanize.Comma(c.Symlinks.Load())))
+	line("stored", s.stored, "durable in the catalogue")
+	line("failed", s.failed, "refused by the catalogue")
+	line("excluded", c.Excluded.Load(), "left out, a directory with all below counts once")
+	line("unreadable", c.Unreadable.Load(), "recorded with the error")
+	line("vanished", c.Vanished.Load(), "deleted while the scan ran")
+	line("gone", s.pruned.gone, "not there any more, removed from the set")
+	rare("special", c.Special.Load(), "sockets, pipes and devices, not recorded")
+	rare("kept", s.pruned.copied, "not there any more, but on tape")
+	rare("kept", s.pruned.unread, "below directories that could not be read this time")
+	rare("kept", s.pruned.empty, "below roots that are empty now: not mounted?")
+	rare("kept", s.pruned.outside, "outside the directories scanned this time")
+	line("bytes", c.Bytes.Load(), humanize.IBytes(uint64(c.Bytes.Load())))
+	fmt.Fprintf(t, "seconds\t%.1f\t%s entries/s\n", took.Seconds(), humanize.Comma(int64(float64(c.Entries())/max(took.Seconds(), 1e-3))))
+	return t.Flush()
+}
+
+// meaning says what the status of the set promises.
+func (s *scan) meaning() string {
+	switch s.status {
+	case catalog.Completed:
+		return "everything found is in the catalogue"
+	case catalog.Cancelled:
+		return "interrupted; scan again to complete the set"
+	}
+	return "not complete; scan again when the cause is mended"
+}

@@ -1,3 +1,0 @@
-package sqlitedest
-
-func writeUntilKilled() bool { return false }
