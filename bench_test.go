@@ -196,14 +196,14 @@ func pgxCopyFrom(b *testing.B, pool *pgxpool.Pool, rows []FileInfo) func() int {
 func pgxTempUpsert(b *testing.B, pool *pgxpool.Pool, rows []FileInfo) func() int {
 	conn, columns := acquire(b, pool), benchColumns()
 	list := strings.Join(columns, ", ")
-	exec(b, conn, "CREATE TEMP TABLE incoming ON COMMIT DELETE ROWS AS SELECT "+list+" FROM "+benchTableName+" WITH NO DATA")
+	execute(b, conn, "CREATE TEMP TABLE incoming ON COMMIT DELETE ROWS AS SELECT "+list+" FROM "+benchTableName+" WITH NO DATA")
 	upsert := "INSERT INTO " + benchTableName + " (" + list + ") SELECT " + list + " FROM incoming " + onConflict(columns)
 	return func() int {
 		for part := range slices.Chunk(rows, chunkRows) {
-			exec(b, conn, "BEGIN")
+			execute(b, conn, "BEGIN")
 			copyInto(b, conn, "incoming", columns, part)
-			exec(b, conn, upsert)
-			exec(b, conn, "COMMIT")
+			execute(b, conn, upsert)
+			execute(b, conn, "COMMIT")
 		}
 		return len(rows)
 	}
@@ -231,7 +231,7 @@ func singleInsert(b *testing.B, pool *pgxpool.Pool, rows []FileInfo) func() int 
 	conn, sql := acquire(b, pool), singleUpsert()
 	return func() int {
 		for i := range rows[:benchSingle] {
-			exec(b, conn, sql, benchValues(&rows[i])...)
+			execute(b, conn, sql, benchValues(&rows[i])...)
 		}
 		return benchSingle
 	}
@@ -321,7 +321,7 @@ func singleUpsert() string {
 	return "INSERT INTO " + benchTableName + " (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ") " + onConflict(columns)
 }
 
-func exec(b *testing.B, conn *pgx.Conn, sql string, args ...any) {
+func execute(b *testing.B, conn *pgx.Conn, sql string, args ...any) {
 	b.Helper()
 	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
 		b.Fatal(err)

@@ -24,11 +24,14 @@ type Destination struct{ d dest.Destination }
 //	sqlite:catalog.db        a file in the current directory
 //	sqlite:///var/lib/x.db   a file by its full path
 //
-// A PostgreSQL server is not contacted yet: it may come up later. An SQLite
-// file is opened, and created if it is missing. Parameters of the PostgreSQL
-// URL are those of pgx and pgxpool (connect_timeout, pool_max_conns, ...).
-// Errors never contain the password.
+// Nothing is contacted, opened or created yet: New looks, and a server may come
+// up later than that. Parameters of the PostgreSQL URL are those of pgx and
+// pgxpool (connect_timeout, pool_max_conns, ...). Errors never contain the
+// password.
 func OpenDestination(ctx context.Context, databaseURL string) (*Destination, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	if databaseURL == "" {
 		return nil, fmt.Errorf("%w: no destination: set MEMORY_DB_DATABASE_URL (or DATABASE_URL) to postgres://user:password@host/database or sqlite:file.db", ErrConfig)
 	}
@@ -70,9 +73,10 @@ func sqlitePath(rest string) (string, error) {
 // destination leaves the pool open. A writer takes one connection at a time.
 func Postgres(pool *pgxpool.Pool) *Destination { return &Destination{pgdest.FromPool(pool)} }
 
-// SQLite opens an SQLite database file, and creates it if it is missing. Other
-// programs may read it at the same time. Batches are durable when they count
-// as synced (WAL with synchronous=FULL).
+// SQLite is a database file, created with its tables when a writer is made and
+// it is missing; its directory must exist. Other programs may read it at the
+// same time. Batches are durable when they count as synced (WAL with
+// synchronous=FULL). After Close one file is left.
 func SQLite(path string) (*Destination, error) {
 	db, err := sqlitedest.Open(path)
 	if err != nil {

@@ -110,6 +110,11 @@ func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql string, b *tuple.Batch
 	r := newStream(b, encoded)
 	defer r.stop()
 	_, err := pg.CopyFrom(ctx, r, sql)
+	if cause := ctx.Err(); err != nil && cause != nil && !errors.Is(err, cause) && pg.IsClosed() {
+		// The goroutine of pgconn that writes may see the end of the context
+		// first. It closes the connection, and that is all that err tells.
+		return fmt.Errorf("%w: %w", cause, err)
+	}
 	return err
 }
 

@@ -123,8 +123,10 @@ func TestNamesNeedNoCare(t *testing.T) {
 	const schema = `s"c h'e\m.a`
 	db.Exec(t, `DROP SCHEMA IF EXISTS "s""c h'e\m.a" CASCADE`)
 	t.Cleanup(func() { db.Exec(t, `DROP SCHEMA "s""c h'e\m.a" CASCADE`) })
-	table := &dest.Table{Schema: schema, Name: `O'Brien "1", line 7 \x%s`, Keys: 1, Guard: "Select", Create: true,
-		Columns: []dest.Column{col(`k"'\`, tuple.Text), col("order", tuple.Int4), col("T", tuple.JSON)}}
+	table := &dest.Table{
+		Schema: schema, Name: `O'Brien "1", line 7 \x%s`, Keys: 1, Guard: "Select", Create: true,
+		Columns: []dest.Column{col(`k"'\`, tuple.Text), col("order", tuple.Int4), col("T", tuple.JSON)},
+	}
 	s := open(t, db.URL, table)
 	check(t, s)
 	for _, way := range []dest.Way{dest.Direct, dest.Upsert} {

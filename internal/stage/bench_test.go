@@ -1,3 +1,5 @@
+//go:build unix
+
 package stage
 
 import (
@@ -184,18 +186,4 @@ func heapBytes() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
-}
-
-func open(tb testing.TB, cfg Config) *Store {
-	tb.Helper()
-	s, err := Open(cfg)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return s
 }

@@ -1,7 +1,7 @@
 package stage
 
 import (
-	sqldriver "database/sql/driver"
+	"database/sql/driver"
 	"fmt"
 	"time"
 )
@@ -30,9 +30,9 @@ type failedRows []Failure
 
 func (r failedRows) Len() int { return len(r) }
 
-func (r failedRows) Value(row, col int) (sqldriver.Value, error) {
+func (r failedRows) Value(row, col int) (driver.Value, error) {
 	f := &r[row]
-	return [failureColumns]sqldriver.Value{
+	return [failureColumns]driver.Value{
 		f.Seq, f.Tuple, f.SQLState, f.Column, f.Message, int64(f.Attempts), f.First.UnixMicro(), f.Last.UnixMicro(),
 	}[col], nil
 }
@@ -151,4 +151,4 @@ type renumbering [][2]int64
 
 func (r renumbering) Len() int { return len(r) }
 
-func (r renumbering) Value(row, col int) (sqldriver.Value, error) { return r[row][col], nil }
+func (r renumbering) Value(row, col int) (driver.Value, error) { return r[row][col], nil }

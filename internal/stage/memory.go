@@ -8,9 +8,8 @@ import "fmt"
 const trimPages = 64
 
 // Memory returns the bytes of all pages of the database, the free ones, which
-// new rows will use, included. What SQLite needs besides is not: the page
-// table (below 1 % of it), prepared statements (about 100 KiB), and
-// during a transaction the journal of the pages that it changes.
+// new rows will use, included. The process holds about a tenth more for them,
+// and during a transaction a copy of the old pages that it changes.
 func (s *Store) Memory() (int64, error) {
 	if err := s.lock(); err != nil {
 		return 0, err

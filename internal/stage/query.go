@@ -3,7 +3,7 @@ package stage
 import (
 	"context"
 	"database/sql"
-	sqldriver "database/sql/driver"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +38,11 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (columns [
 		var failed error
 		s.watched.Rows = watchedRow(func() error {
 			s.watched.Rows = nil // a query that reads the watched table finds it empty, and not itself
-			columns, rows, failed = s.query(conn.(sqldriver.QueryerContext), query, named)
+			columns, rows, failed = s.query(conn.(driver.QueryerContext), query, named)
 			return failed
 		})
 		defer func() { s.watched.Rows = nil }()
-		_, err := conn.(sqldriver.ExecerContext).ExecContext(ctx, "SELECT c0 FROM temp."+watchedName, nil)
+		_, err := conn.(driver.ExecerContext).ExecContext(ctx, "SELECT c0 FROM temp."+watchedName, nil)
 		if failed != nil && ctx.Err() == nil {
 			return failed // which is what err says, less directly
 		}
@@ -59,9 +59,9 @@ type watchedRow func() error
 
 func (watchedRow) Len() int { return 1 }
 
-func (query watchedRow) Value(int, int) (sqldriver.Value, error) { return nil, query() }
+func (query watchedRow) Value(int, int) (driver.Value, error) { return nil, query() }
 
-func (s *Store) query(conn sqldriver.QueryerContext, query string, args []sqldriver.NamedValue) (columns []string, result [][]any, err error) {
+func (s *Store) query(conn driver.QueryerContext, query string, args []driver.NamedValue) (columns []string, result [][]any, err error) {
 	s.reading = true
 	s.selects, s.denied = false, false
 	defer func() { s.reading = false }()
@@ -80,7 +80,7 @@ func (s *Store) query(conn sqldriver.QueryerContext, query string, args []sqldri
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	columns = rows.Columns()
-	values := make([]sqldriver.Value, len(columns))
+	values := make([]driver.Value, len(columns))
 	for {
 		if err := rows.Next(values); err == io.EOF {
 			return columns, result, nil
@@ -126,14 +126,14 @@ func (s *Store) allow(action sqlite.AuthorizerActionCode, function string) bool 
 }
 
 // bind makes the arguments of a query the driver's.
-func bind(args []any) ([]sqldriver.NamedValue, error) {
-	named := make([]sqldriver.NamedValue, len(args))
+func bind(args []any) ([]driver.NamedValue, error) {
+	named := make([]driver.NamedValue, len(args))
 	for i, arg := range args {
-		n := sqldriver.NamedValue{Ordinal: i + 1}
+		n := driver.NamedValue{Ordinal: i + 1}
 		if a, ok := arg.(sql.NamedArg); ok {
 			n.Name, arg = a.Name, a.Value
 		}
-		v, err := sqldriver.DefaultParameterConverter.ConvertValue(arg)
+		v, err := driver.DefaultParameterConverter.ConvertValue(arg)
 		if t, ok := v.(time.Time); ok && err == nil {
 			v, err = timestamp(t)
 		}

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -251,4 +252,21 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 	if _, rows := query(t, s, "SELECT count(*) FROM files"); rows[0] != fmt.Sprint(next) {
 		t.Errorf("%q rows, want %d", rows, next)
 	}
+}
+
+// The views decode what is staged, whatever it is.
+func FuzzField(f *testing.F) {
+	f.Add(row("/f", 1), int64(1), int64(tuple.Int8))
+	f.Add(row("/f", -1), int64(1), int64(tuple.Text))
+	f.Add([]byte{}, int64(0), int64(0))
+	f.Add([]byte{255, 255, 0, 0, 0, 1, 9}, int64(-1), int64(99))
+	f.Fuzz(func(t *testing.T, tup []byte, i, typ int64) {
+		v, err := field(nil, []driver.Value{tup, i, typ})
+		if err == nil && !driver.IsValue(v) {
+			t.Errorf("%T is not a value of SQLite", v)
+		}
+		if err == nil && (i < 0 || i >= int64(tup[1])|int64(tup[0])<<8) {
+			t.Errorf("field %d of a tuple that has none", i)
+		}
+	})
 }

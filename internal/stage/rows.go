@@ -2,7 +2,7 @@ package stage
 
 import (
 	"database/sql"
-	sqldriver "database/sql/driver"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
@@ -46,7 +46,7 @@ type stagedRows struct{ b *tuple.Batch }
 
 func (r stagedRows) Len() int { return r.b.Len() }
 
-func (r stagedRows) Value(row, col int) (sqldriver.Value, error) {
+func (r stagedRows) Value(row, col int) (driver.Value, error) {
 	if col == 0 {
 		return r.b.Rows[row].Seq, nil
 	}

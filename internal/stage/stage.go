@@ -84,7 +84,10 @@ type Counts struct {
 }
 
 // pageSize is large because the allocator below SQLite rounds up what it takes
-// for a page: with pages of 4 KiB to twice their size.
+// for a page: the process holds 2.3 bytes per byte of row with pages of 4 KiB,
+// 1.35 with 16, 1.2 with 32 and 1.12 with 64. Each page of 64 KiB is a memory
+// mapping of its own, of which Linux by default allows a process 65530: about
+// 4 GiB of rows.
 const pageSize = 64 << 10
 
 var setup = []string{
@@ -106,8 +109,8 @@ const (
 	watchedName = "memdbwriter_watched"
 )
 
-// driver serves all stores.
-var driver = vtable.Driver{Functions: functions}
+// privateDriver serves all stores.
+var privateDriver = vtable.Driver{Functions: functions}
 
 // Open makes an empty store.
 func Open(cfg Config) (*Store, error) {
@@ -131,7 +134,7 @@ func Open(cfg Config) (*Store, error) {
 
 func (s *Store) open(views []string) (err error) {
 	ctx := context.Background()
-	s.db, err = driver.Open(":memory:", append(setup[:len(setup):len(setup)], views...), s.source, s.sink, s.watched)
+	s.db, err = privateDriver.Open(":memory:", append(setup[:len(setup):len(setup)], views...), s.source, s.sink, s.watched)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var testConfig = Config{View: "files", Columns: []tuple.Column{{Name: "path", Type: tuple.Text}, {Name: "size", Type: tuple.Int8, Nullable: true}}}
 
+func open(tb testing.TB, cfg Config) *Store {
+	tb.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
 // row is a tuple of testConfig; a negative size is NULL.
 func row(path string, size int64) []byte {
 	b := binary.BigEndian.AppendUint16(nil, 2)
@@ -462,8 +476,8 @@ func (m *model) staging() (seqs []int64) {
 }
 
 func TestRandomHistoryAgainstModel(t *testing.T) {
-	for seed := range uint64(6) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, rand.New(rand.NewPCG(seed, 1)), 200) })
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, rand.New(rand.NewPCG(seed, 1)), 300) })
 	}
 }
 

@@ -1,7 +1,7 @@
 package stage
 
 import (
-	sqldriver "database/sql/driver"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,13 +21,13 @@ const (
 
 var functions = map[string]*sqlite.FunctionImpl{
 	fieldName: {NArgs: 3, Deterministic: true, VolatileArgs: true, Scalar: field},
-	timeName: {NArgs: 1, Deterministic: true, Scalar: func(_ *sqlite.FunctionContext, args []sqldriver.Value) (sqldriver.Value, error) {
+	timeName: {NArgs: 1, Deterministic: true, Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		micros, _ := args[0].(int64)
 		return timestamp(time.UnixMicro(micros))
 	}},
 }
 
-func field(_ *sqlite.FunctionContext, args []sqldriver.Value) (sqldriver.Value, error) {
+func field(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 	t, _ := args[0].([]byte)
 	i, _ := args[1].(int64)
 	typ, _ := args[2].(int64)
@@ -46,7 +46,7 @@ func field(_ *sqlite.FunctionContext, args []sqldriver.Value) (sqldriver.Value, 
 }
 
 // timestamp returns t as the views show it.
-func timestamp(t time.Time) (sqldriver.Value, error) {
+func timestamp(t time.Time) (driver.Value, error) {
 	f, err := tuple.AppendValue(nil, tuple.Timestamptz, t)
 	if err != nil {
 		return nil, err

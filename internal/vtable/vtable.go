@@ -66,9 +66,9 @@ type DB struct {
 	handles []string
 }
 
-// Open makes a handle of the database that dsn names; it does no I/O. Each
-// connection first runs the setup statements and then creates the tables. A
-// table belongs to one DB, and must be closed along with it by Close.
+// Open makes a handle of the database that dsn names; it does no I/O. A
+// connection first runs the setup statements, in order, and then creates the
+// tables. A table must be given to one Open only.
 func (d *Driver) Open(dsn string, setup []string, tables ...Table) (*DB, error) {
 	d.mu.Lock()
 	if d.register == nil {
