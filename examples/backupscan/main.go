@@ -179,7 +179,7 @@ func (o *options) scan(ctx context.Context, stdout, stderr io.Writer) (code int,
 	}
 	log, hide := stderr, func() {}
 	if !o.quiet {
-		display := progress.Start(stderr, isTerminal(stderr), s.state)
+		display := progress.Start(stderr, columns(stderr), s.state)
 		log, hide = display, display.Stop
 	}
 	s.log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
@@ -206,7 +206,15 @@ func (s *scan) exitCode(err error) int {
 	return exitOK
 }
 
-func isTerminal(w io.Writer) bool {
+// columns is the width of the terminal that w is, 0 if it is none.
+func columns(w io.Writer) int {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return 80
+	}
+	return width
 }

@@ -53,7 +53,7 @@ func onBoth(t *testing.T, test func(t *testing.T, p place)) {
 // of them.
 func settle(t testing.TB) {
 	t.Helper()
-	t.(interface{ Chdir(string) }).Chdir(t.TempDir())
+	t.Chdir(t.TempDir())
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
 		if strings.HasPrefix(name, "MEMORY_DB_") || name == "USE_MEMORY_DB" || name == "DATABASE_URL" {

@@ -23,6 +23,14 @@ import (
 // counted.
 const mention = 20
 
+// The stages of a scan, as progress shows them.
+const (
+	connecting = "connecting"
+	scanning   = "scanning"
+	storing    = "storing"
+	removing   = "removing what is gone"
+)
+
 // finishTimeout bounds the last statement of a scan, which an interrupt does
 // not end.
 const finishTimeout = time.Minute
@@ -105,13 +113,13 @@ func (s *scan) record(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return errors.Join(err, s.writer.Stop(ctx))
 	}
-	s.doing.Store("scanning")
+	s.doing.Store(scanning)
 	found, walkErr := s.walker.Walk(ctx, s.roots, s.add)
 	storeErr := s.store(ctx)
 
 	err := errors.Join(walkErr, storeErr)
 	if err == nil {
-		s.doing.Store("removing what is gone")
+		s.doing.Store(removing)
 		err = s.prune(ctx, found)
 	}
 	switch {
@@ -196,7 +204,7 @@ func (s *scan) mentionUnreadable(e *walk.Entry) {
 // interrupt does not end it: the list of what was found would be lost. The
 // user can interrupt a second time.
 func (s *scan) store(ctx context.Context) error {
-	s.doing.Store("storing")
+	s.doing.Store(storing)
 	err := s.writer.ForceSync(ctx)
 	if ctx.Err() != nil {
 		s.log.Warn("interrupted: storing what was found until now; interrupt again to give that up",
@@ -244,12 +252,16 @@ func ignoreRows(err error) error {
 func (s *scan) state() progress.State {
 	doing, begun := s.doing.Load().(string)
 	if !begun {
-		return progress.State{Doing: "connecting"}
+		return progress.State{Doing: connecting}
 	}
-	return progress.State{
+	st := progress.State{
 		Doing: doing, Entries: s.walker.Counts.Entries(), Bytes: s.walker.Counts.Bytes.Load(),
-		Waiting: s.writer.SyncStatus().Pending, Directory: s.walker.Current(),
+		Waiting: s.writer.SyncStatus().Pending,
 	}
+	if doing == scanning {
+		st.Directory = s.walker.Current()
+	}
+	return st
 }
 
 // stored is the form in which the catalogue has a path of this system.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/pgtest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -60,11 +62,6 @@ func BenchmarkWrite(b *testing.B) {
 				}
 				check(b, s)
 			}
-			conn, err := s.db.pool.Acquire(context.Background())
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer conn.Release()
 			batch := &tuple.Batch{}
 			var bytesOut int64
 			b.ReportAllocs()
@@ -85,12 +82,19 @@ func BenchmarkWrite(b *testing.B) {
 					c.prepare(s)
 				}
 				b.StartTimer()
-				if c.raw {
-					_, err = conn.Conn().PgConn().CopyFrom(context.Background(), bytes.NewReader(raw), "COPY t FROM STDIN (FORMAT binary)")
-				} else {
-					_, err = s.Write(context.Background(), batch)
+				write := func() error {
+					_, err := s.Write(context.Background(), batch)
+					return err
 				}
-				if err != nil {
+				if c.raw {
+					write = func() error {
+						return s.db.pool.AcquireFunc(context.Background(), func(conn *pgxpool.Conn) error {
+							_, err := conn.Conn().PgConn().CopyFrom(context.Background(), bytes.NewReader(raw), "COPY t FROM STDIN (FORMAT binary)")
+							return err
+						})
+					}
+				}
+				if err := write(); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -241,3 +241,18 @@ func TestBindRefusesWhatNoTableCanBe(t *testing.T) {
 		}
 	}
 }
+
+// The server calls a field that is too short for its type a protocol
+// violation, which sounds like a broken connection.
+func TestColumnGrowsUnderTheWriter(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE files (id bigint PRIMARY KEY, version integer)`)
+	s := open(t, db.URL, &dest.Table{Name: "files", Keys: 1, Columns: []dest.Column{col("id", tuple.Int8), col("version", tuple.Int4)}})
+	check(t, s)
+	db.Exec(t, `ALTER TABLE files ALTER version TYPE bigint`)
+	if e := refused(t, s, row{int64(1), int32(7)}); e.Class != dest.ClassTransient || e.SQLState != protocolViolation {
+		t.Errorf("class %v: %v", e.Class, e)
+	}
+	write(t, s, row{int64(1), int32(7)})
+	equal(t, db.Rows(t, "TABLE files"), "1|7")
+}

@@ -170,6 +170,32 @@ func TestServerRestart(t *testing.T) {
 	equal(t, db.Rows(t, "TABLE files ORDER BY id"), "1|c|NULL", "2|b|NULL")
 }
 
+func TestLockTimeoutPasses(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, filesDDL)
+	s := open(t, db.URL+"&lock_timeout=20ms", files())
+	check(t, s)
+	p := s.plan.Load()
+	tx, err := db.Pool(t).Begin(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(context.Background(), "LOCK TABLE files"); err != nil {
+		t.Fatal(err)
+	}
+	e := refused(t, s, row{int64(1), "a", nil})
+	if e.Class != dest.ClassTransient || e.SQLState != "55P03" {
+		t.Errorf("class %v state %s: %v", e.Class, e.SQLState, e)
+	}
+	if err := tx.Rollback(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, row{int64(1), "a", nil})
+	if s.plan.Load() != p {
+		t.Error("the table was looked at again for an error that says nothing about it")
+	}
+}
+
 func TestNobodyListens(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -210,6 +210,19 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+func TestRowsAreCheckedWhereNoColumnIsConverted(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE files (id bigint PRIMARY KEY, name char(2), size bigint NOT NULL)`)
+	s := open(t, db.URL, files())
+	check(t, s)
+	for column, bad := range map[string]row{"name": {int64(2), "abc", int64(1)}, "size": {int64(2), "ab", nil}} {
+		if e := refused(t, s, row{int64(1), "ab", int64(1)}, bad); e.Row != 1 || e.Column != column {
+			t.Errorf("row %d column %s: %v", e.Row, e.Column, e)
+		}
+	}
+	write(t, s, row{int64(1), "ab", int64(1)})
+}
+
 func TestErrorNamesTheColumn(t *testing.T) {
 	db := pgtest.Open(t)
 	db.Exec(t, `CREATE TYPE e AS ENUM ('a'); CREATE TABLE files (id bigint PRIMARY KEY, "line 3" e, "line" text)`)

@@ -17,6 +17,9 @@ import (
 const (
 	barInterval  = 200 * time.Millisecond
 	lineInterval = 5 * time.Second
+
+	barColumns  = 14 // what the bar adds to a line: a spinner and the time
+	lineColumns = 250
 )
 
 // State is what is shown.
@@ -31,22 +34,27 @@ type State struct {
 // Reporter shows the state until it is stopped. Whatever else goes to the same
 // output is written through it, so that the two do not mix.
 type Reporter struct {
-	out   io.Writer
-	state func() State
-	bar   *progressbar.ProgressBar // nil: plain lines
-	done  chan struct{}
-	ended chan struct{}
+	out     io.Writer
+	state   func() State
+	bar     *progressbar.ProgressBar // nil: plain lines
+	columns int                      // the longest line
+	done    chan struct{}
+	ended   chan struct{}
 
 	mu sync.Mutex // orders the output
 }
 
-// Start begins to show what state returns. Terminal says whether out can
-// redraw a line. Stop must be called.
-func Start(out io.Writer, terminal bool, state func() State) *Reporter {
-	r := &Reporter{out: out, state: state, done: make(chan struct{}), ended: make(chan struct{})}
+// Start begins to show what state returns. Columns is the width of the terminal
+// that out is, 0 if it is none. Stop must be called.
+func Start(out io.Writer, columns int, state func() State) *Reporter {
+	r := &Reporter{
+		out: out, state: state, columns: lineColumns,
+		done: make(chan struct{}), ended: make(chan struct{}),
+	}
 	interval := lineInterval
-	if terminal {
+	if columns > 0 {
 		interval = barInterval
+		r.columns = columns - barColumns
 		r.bar = progressbar.NewOptions64(-1,
 			progressbar.OptionSetWriter(out),
 			progressbar.OptionSpinnerType(14),
@@ -83,19 +91,21 @@ func (r *Reporter) run(interval time.Duration, last State) {
 func (r *Reporter) show(s State, rate float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	text := line(s, rate, r.columns)
 	if r.bar != nil {
-		r.bar.Describe(line(s, rate, 40))
-		_ = r.bar.Add(1) // a terminal that is gone is no reason to end a scan
+		r.bar.Describe(text) // draws
 		return
 	}
-	_, _ = fmt.Fprintln(r.out, line(s, rate, 200))
+	_, _ = fmt.Fprintln(r.out, text) // an output that is gone is no reason to end a scan
 }
 
-// line is the state in words, the directory shortened to so many characters.
-func line(s State, rate float64, room int) string {
+// line is the state in words, in about so many columns: as much of the
+// directory as there is room for.
+func line(s State, rate float64, columns int) string {
 	text := fmt.Sprintf("%s: %s entries, %s, %s/s, %s waiting",
 		s.Doing, humanize.Comma(s.Entries), humanize.IBytes(uint64(s.Bytes)), humanize.Comma(int64(rate)), humanize.Comma(s.Waiting))
-	if s.Directory != "" {
+	const least = 8
+	if room := columns - len(text) - 2; s.Directory != "" && room >= least {
 		text += ", " + shorten(s.Directory, room)
 	}
 	return text

@@ -15,7 +15,7 @@ func TestPlainLinesEveryFewSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var entries atomic.Int64
 		var out bytes.Buffer
-		r := Start(&out, false, func() State {
+		r := Start(&out, 0, func() State {
 			return State{Doing: "scanning", Entries: entries.Load(), Bytes: 3 << 20, Waiting: 1234, Directory: "/data/here"}
 		})
 		entries.Store(50_000)
@@ -36,7 +36,7 @@ func TestPlainLinesEveryFewSeconds(t *testing.T) {
 func TestATerminalLineIsRedrawnAndClearedForOtherLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		r := Start(&out, true, func() State { return State{Doing: "scanning", Entries: 7, Directory: "/d"} })
+		r := Start(&out, 80, func() State { return State{Doing: "scanning", Entries: 7, Directory: "/d"} })
 		time.Sleep(3 * barInterval)
 		synctest.Wait()
 		if n := strings.Count(out.String(), "7 entries"); n < 3 || strings.Contains(out.String(), "\n") {
@@ -50,6 +50,19 @@ func TestATerminalLineIsRedrawnAndClearedForOtherLines(t *testing.T) {
 			t.Errorf("the line of the display is not cleared first: %q", out.String())
 		}
 	})
+}
+
+func TestALineFitsTheTerminal(t *testing.T) {
+	s := State{Doing: "scanning", Entries: 1_234_567, Bytes: 1 << 40, Waiting: 99_999, Directory: "/" + strings.Repeat("long/", 50)}
+	for columns := 80; columns < 300; columns++ {
+		got := line(s, 123_456, columns)
+		if n := len([]rune(got)); n > columns {
+			t.Fatalf("%d columns for %d: %s", n, columns, got)
+		}
+	}
+	if got := line(s, 123_456, 30); strings.Contains(got, "long") {
+		t.Errorf("a directory where there is no room: %s", got)
+	}
 }
 
 func TestShorten(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -176,6 +177,36 @@ func TestMetadataIsWhatTheSystemSays(t *testing.T) {
 		if e.Owner != owner || e.Group == "" {
 			t.Errorf("owner %s, want %s", e.Owner, owner)
 		}
+	}
+}
+
+// The point of the walk: one directory on a slow file system is looked at by
+// many goroutines at a time.
+func TestManyFilesOfOneDirectoryAreLookedAtAtOnce(t *testing.T) {
+	const stats = 16
+	dir := realDir(t)
+	for i := range 4 * stats {
+		tree(t, dir, fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var inFlight atomic.Int64
+	all := make(chan struct{})
+	w := Walker{Stats: stats, lstat: func(path string) (Stat, error) {
+		if path != dir {
+			if inFlight.Add(1) == stats {
+				close(all)
+			}
+			select {
+			case <-all: // the first ones wait for each other
+			case <-ctx.Done():
+			}
+		}
+		return lstat(path)
+	}}
+	var s seen
+	if _, err := w.Walk(ctx, []string{dir}, s.emit); err != nil || len(s.entries) != 4*stats+1 {
+		t.Errorf("%d entries, %v: fewer than %d calls were in flight", len(s.entries), err, stats)
 	}
 }
 
