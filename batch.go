@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,11 +29,12 @@ type BatchDBWriter[T any] struct {
 	rowTable Table[T]
 	reduce   *reducer // nil: every row is written
 
-	turn     chan struct{} // holds one token; who has it owns the fields below
-	rows     *tuple.Batch  // not being written yet
-	writing  *batch        // taken from rows and not settled, while attempts fail
-	next     int64         // arrival number of the next row
-	failed   []stage.Failure
+	turn     chan struct{}   // holds one token; who has it owns the fields below
+	rows     *tuple.Batch    // not being written yet
+	writing  *batch          // taken from rows and not settled, while attempts fail
+	next     int64           // arrival number of the next row
+	failed   []stage.Failure // never changed in place: SyncErrors reads it without the turn
+	keys     failedKeys
 	attempts int // failed ones in a row
 	scratch  scratch[T]
 	stopped  bool
@@ -52,7 +54,7 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 	if err != nil {
 		return nil, err
 	}
-	w := &BatchDBWriter[T]{core: c, rowTable: table, turn: make(chan struct{}, 1), rows: &tuple.Batch{}, next: 1}
+	w := &BatchDBWriter[T]{core: c, rowTable: table, turn: make(chan struct{}, 1), rows: &tuple.Batch{}, next: 1, keys: failedKeys{}}
 	if c.table.Policy != dest.InsertOnly {
 		w.reduce = newReducer(&c.table)
 	}
@@ -177,6 +179,10 @@ func (w *BatchDBWriter[T]) drain(ctx context.Context) error {
 // before the next attempt.
 func (w *BatchDBWriter[T]) attempt(ctx context.Context) (time.Duration, error) {
 	for w.writing != nil || w.rows.Len() > 0 {
+		if w.writing == nil && len(w.failed) >= w.cfg.MaxFailedRows {
+			w.attempts++
+			return w.attemptFailed(tooManyFailed(int64(len(w.failed))), w.attempts, w.SyncStatus().Pending)
+		}
 		if w.writing == nil {
 			w.begin()
 		}
@@ -198,13 +204,19 @@ func (w *BatchDBWriter[T]) begin() {
 
 // settle books a written batch and keeps what the destination refused.
 func (w *BatchDBWriter[T]) settle(b *batch) {
-	for _, f := range b.flush.failures() {
+	kept, superseded := w.keys.judge(b.flush, w.core.table.Keys)
+	w.keys.update(kept, superseded, w.core.table.Keys)
+	w.failed = slices.DeleteFunc(slices.Clone(w.failed), func(f stage.Failure) bool { return slices.Contains(superseded, f.Seq) })
+	for _, f := range kept {
 		f.Tuple = bytes.Clone(f.Tuple)
 		w.failed = append(w.failed, f)
 	}
-	w.logRefusals(b.flush.refused)
+	w.logFailed(b.flush.failed)
+	stored, size := b.flush.rows()
+	n := settlement{synced: stored, syncedBytes: size, bytes: b.readBytes, failed: int64(len(kept) - len(superseded))}
+	n.superseded = b.read - n.synced - n.failed
 	w.mu.Lock()
-	w.ledger.settle(b.settlement())
+	w.ledger.settle(n)
 	w.mu.Unlock()
 	w.writing, w.attempts = nil, 0
 	w.tally.setState(StateOK)
@@ -242,7 +254,7 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	if err != nil {
 		return err
 	}
-	return w.refusals(w.failed[:min(len(w.failed), maxListed)], int64(len(w.failed)))
+	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], int64(len(w.failed)))
 }
 
 // Stop writes what is left and ends the writer. Its errors are those of
@@ -283,6 +295,71 @@ func (w *BatchDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 			}
 		}
 	}
+}
+
+// RetrySyncErrors tries every failed row once more, as
+// MemoryDBWriter.RetrySyncErrors does, after the rows that wait.
+func (w *BatchDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, err error) {
+	if err := w.take(ctx); err != nil {
+		return 0, err
+	}
+	defer w.done()
+	if w.stopped {
+		return 0, ErrStopped
+	}
+	if err := w.drain(ctx); err != nil {
+		return 0, err
+	}
+	if len(w.failed) == 0 {
+		return 0, nil
+	}
+	res, err := w.retry(ctx, w.reduce, w.keys, w.failed)
+	w.failed = amend(w.failed, res)
+	w.keys.update(nil, res.gone, w.core.table.Keys)
+	w.mu.Lock()
+	w.ledger.settle(res.settlement)
+	w.mu.Unlock()
+	if err != nil {
+		return res.synced, w.unsynced(w.SyncStatus(), w.destinationError(dest.AsError(err)))
+	}
+	return res.synced, w.failedRows(w.failed[:min(len(w.failed), maxListed)], int64(len(w.failed)))
+}
+
+// DiscardSyncErrors gives up all failed rows, as
+// MemoryDBWriter.DiscardSyncErrors does.
+func (w *BatchDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int64, err error) {
+	if err := w.take(ctx); err != nil {
+		return 0, err
+	}
+	defer w.done()
+	if w.stopped {
+		return 0, ErrStopped
+	}
+	discarded = int64(len(w.failed))
+	w.failed = nil
+	clear(w.keys)
+	return discarded, nil
+}
+
+// amend returns the failures without those that are gone, and with what was
+// learnt of those that failed again.
+func amend(failed []stage.Failure, res retried) []stage.Failure {
+	again := make(map[int64]stage.Failure, len(res.again))
+	for _, f := range res.again {
+		f.Tuple = bytes.Clone(f.Tuple)
+		again[f.Seq] = f
+	}
+	var kept []stage.Failure
+	for _, f := range failed {
+		if slices.Contains(res.gone, f.Seq) {
+			continue
+		}
+		if newer, ok := again[f.Seq]; ok {
+			f = newer
+		}
+		kept = append(kept, f)
+	}
+	return kept
 }
 
 // SyncStatus returns where the rows are. It never waits for I/O and works

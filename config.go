@@ -39,6 +39,18 @@ type Config struct {
 	// row is taken when nothing else waits. 0 means no limit, the default.
 	MaxBytes int64
 
+	// MaxFailedRows is how many rows that the destination refused are kept.
+	// Once there are that many no further batches are sent until
+	// RetrySyncErrors or DiscardSyncErrors made room: so many bad rows are a
+	// fault that somebody must look at. Default 100,000.
+	MaxFailedRows int
+
+	// SyncWorkers is how many batches are written at the same time, each over
+	// a connection of its own: the pool must have that many. More than one
+	// pays for a distant server. Rows of one key are never in two batches that
+	// are under way. Default 1, at most 64.
+	SyncWorkers int
+
 	// SyncTimeout bounds one transaction, connecting included, so that a
 	// connection that neither answers nor breaks is noticed. A batch that
 	// takes longer is rolled back and tried again. Default 60 s, from 1 s.
@@ -69,6 +81,7 @@ const (
 	defaultBatchSize     = 5_000
 	defaultInterval      = 30 * time.Second
 	defaultMaxRows       = 100_000
+	defaultMaxFailed     = 100_000
 	defaultSyncTimeout   = 60 * time.Second
 	defaultRetryMaxDelay = 30 * time.Second
 )
@@ -99,6 +112,8 @@ type variables struct {
 	SyncInterval  string `envconfig:"MEMORY_DB_SYNC_INTERVAL"`
 	MaxRows       string `envconfig:"MEMORY_DB_MAX_FILES"`
 	MaxBytes      string `envconfig:"MEMORY_DB_MAX_BYTES"`
+	MaxFailedRows string `envconfig:"MEMORY_DB_MAX_FAILED_ROWS"`
+	SyncWorkers   string `envconfig:"MEMORY_DB_SYNC_WORKERS"`
 	SyncTimeout   string `envconfig:"MEMORY_DB_SYNC_TIMEOUT"`
 	RetryMaxDelay string `envconfig:"MEMORY_DB_RETRY_MAX_DELAY"`
 	MemoryDBURL   string `envconfig:"MEMORY_DB_DATABASE_URL"`
@@ -132,6 +147,8 @@ func LoadConfig(sources ...map[string]string) (Config, error) {
 	p.parse("MEMORY_DB_SYNC_INTERVAL", v.SyncInterval, &cfg.SyncInterval)
 	p.parse("MEMORY_DB_MAX_FILES", v.MaxRows, &cfg.MaxRows)
 	p.parse("MEMORY_DB_MAX_BYTES", v.MaxBytes, &cfg.MaxBytes)
+	p.parse("MEMORY_DB_MAX_FAILED_ROWS", v.MaxFailedRows, &cfg.MaxFailedRows)
+	p.parse("MEMORY_DB_SYNC_WORKERS", v.SyncWorkers, &cfg.SyncWorkers)
 	p.parse("MEMORY_DB_SYNC_TIMEOUT", v.SyncTimeout, &cfg.SyncTimeout)
 	p.parse("MEMORY_DB_RETRY_MAX_DELAY", v.RetryMaxDelay, &cfg.RetryMaxDelay)
 	cfg.DatabaseURL = v.MemoryDBURL
@@ -172,6 +189,8 @@ var settings = []setting{
 	{"SyncInterval", "MEMORY_DB_SYNC_INTERVAL", func(c *Config) any { return &c.SyncInterval }, int64(time.Millisecond), int64(24 * time.Hour), int64(defaultInterval)},
 	{"MaxRows", "MEMORY_DB_MAX_FILES", func(c *Config) any { return &c.MaxRows }, 1, math.MaxInt32, defaultMaxRows},
 	{"MaxBytes", "MEMORY_DB_MAX_BYTES", func(c *Config) any { return &c.MaxBytes }, 0, math.MaxInt64, 0},
+	{"MaxFailedRows", "MEMORY_DB_MAX_FAILED_ROWS", func(c *Config) any { return &c.MaxFailedRows }, 1, math.MaxInt32, defaultMaxFailed},
+	{"SyncWorkers", "MEMORY_DB_SYNC_WORKERS", func(c *Config) any { return &c.SyncWorkers }, 1, 64, 1},
 	{"SyncTimeout", "MEMORY_DB_SYNC_TIMEOUT", func(c *Config) any { return &c.SyncTimeout }, int64(time.Second), int64(24 * time.Hour), int64(defaultSyncTimeout)},
 	{"RetryMaxDelay", "MEMORY_DB_RETRY_MAX_DELAY", func(c *Config) any { return &c.RetryMaxDelay }, int64(100 * time.Millisecond), int64(time.Hour), int64(defaultRetryMaxDelay)},
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// maxListed is how many refused rows the error of ForceSync and Stop spells out.
+	// maxListed is how many failed rows the error of ForceSync and Stop spells out.
 	maxListed = 100
 	// retryMinDelay is the first pause after a failed attempt.
 	retryMinDelay = 100 * time.Millisecond
@@ -109,13 +109,13 @@ func (c *core) unsynced(s SyncStatus, cause error) error {
 	if s.LastError != nil && !errors.Is(cause, s.LastError) {
 		cause = fmt.Errorf("%w; last error: %w", cause, s.LastError)
 	}
-	return fmt.Errorf("%w: %s: %d waiting, %d refused, of %d added: %w",
+	return fmt.Errorf("%w: %s: %d waiting, %d failed, of %d added: %w",
 		ErrUnsynced, c.table.String(), s.Pending, s.Failed, s.Total+s.Recovered, cause)
 }
 
-// refusals joins refused rows, of which there are count and the first
+// failedRows joins failed rows, of which there are count and the first
 // maxListed are given, into one error. It is nil without any.
-func (c *core) refusals(first []stage.Failure, count int64) error {
+func (c *core) failedRows(first []stage.Failure, count int64) error {
 	if len(first) == 0 {
 		return nil
 	}

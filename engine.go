@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -80,11 +82,46 @@ func (e *engine) forceSync(ctx context.Context) error {
 	err := e.drain(ctx, ReasonForce, upTo)
 	switch {
 	case err == nil:
-		return e.refused(upTo)
+		return e.failed(upTo)
 	case errors.Is(err, ErrStopped), errors.Is(err, errEnded):
 		return ErrStopped
 	}
 	return e.unsynced(e.status(), err)
+}
+
+// call has the syncer run f between two sync runs, and waits for it.
+func (e *engine) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case e.syncer.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.life.Done():
+		return ErrStopped
+	}
+	<-done
+	return nil
+}
+
+// retryFailed is RetrySyncErrors.
+func (e *engine) retryFailed(ctx context.Context) (stored int64, err error) {
+	var failure error
+	if err := e.call(ctx, func() { stored, failure = e.syncer.retryFailed(ctx) }); err != nil {
+		return 0, err
+	}
+	if failure != nil {
+		return stored, e.unsynced(e.status(), e.destinationError(dest.AsError(failure)))
+	}
+	return stored, e.failed(math.MaxInt64)
+}
+
+// discardFailed is DiscardSyncErrors.
+func (e *engine) discardFailed(ctx context.Context) (discarded int64, err error) {
+	var failure error
+	if err := e.call(ctx, func() { discarded, failure = e.syncer.discardFailed() }); err != nil {
+		return 0, err
+	}
+	return discarded, failure
 }
 
 // drain waits until every row up to the given one is settled.
@@ -123,7 +160,7 @@ func (e *engine) shutDown(ctx context.Context) {
 	e.end(errEnded)
 	e.workers.Wait()
 	if err == nil {
-		err = e.refused(upTo)
+		err = e.failed(upTo)
 	} else {
 		err = e.unsynced(e.status(), err)
 	}
@@ -134,10 +171,10 @@ func (e *engine) shutDown(ctx context.Context) {
 		"superseded", s.Superseded, "failed", s.Failed, "unsynced", s.Pending, "error", e.stopErr)
 }
 
-// refused returns the rows up to the given one that the destination refused,
-// joined, or nil if there are none.
-func (e *engine) refused(upTo int64) error {
-	count := e.status().Failed
+// failed returns the failed rows up to the given one, joined, or nil if there
+// are none.
+func (e *engine) failed(upTo int64) error {
+	count := e.store.Counts().FailedRows
 	if count == 0 {
 		return nil
 	}
@@ -145,13 +182,10 @@ func (e *engine) refused(upTo int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %d of %s, which cannot be listed: %w", ErrRowsFailed, count, e.table.String(), err)
 	}
-	for i := range page {
-		if page[i].Seq > upTo {
-			page, count = page[:i], int64(i)
-			break
-		}
+	if i := slices.IndexFunc(page, func(f stage.Failure) bool { return f.Seq > upTo }); i >= 0 {
+		page, count = page[:i], int64(i)
 	}
-	return e.refusals(page, count)
+	return e.failedRows(page, count)
 }
 
 func (e *engine) status() SyncStatus {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
 // Returned when a writer is made or configured.
@@ -46,6 +48,16 @@ var (
 	// with a *RowError for each of the first of them. SyncErrors lists all.
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
 )
+
+// ErrTooManyFailed is the cause while no further batches are sent because
+// Config.MaxFailedRows rows are kept as failed. Nothing is lost: rows wait.
+// Mend what the rows fail for and call RetrySyncErrors, or give them up with
+// DiscardSyncErrors.
+var ErrTooManyFailed = errors.New("memdbwriter: too many failed rows are kept: call RetrySyncErrors once the cause is mended, or DiscardSyncErrors")
+
+func tooManyFailed(n int64) error {
+	return &dest.Error{Class: dest.ClassTable, Row: -1, Err: fmt.Errorf("%w: %d", ErrTooManyFailed, n)}
+}
 
 // RowError is an error about one row: Add returns it for a row that no
 // database could take, ForceSync and SyncErrors for one that the destination

@@ -3,6 +3,7 @@ package memdbwriter
 import (
 	"cmp"
 	"context"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -13,11 +14,13 @@ import (
 
 // batch is a range of arrived rows, made ready to be written.
 type batch struct {
-	tuple.Batch        // sorted, each key once; in arrival order without a key
-	hi          int64  // the last arrival number in the range
-	read        int64  // rows in the range
-	readBytes   int64  // their size
-	flush       *flush // how far writing it has come
+	tuple.Batch                     // sorted, each key once; in arrival order without a key
+	hi          int64               // the last arrival number in the range
+	read        int64               // rows in the range
+	readBytes   int64               // their size
+	flush       *flush              // how far writing it has come
+	outcome     <-chan error        // of the attempt under way
+	keys        map[uint64]struct{} // hashes of the keys; nil unless batches are flushed side by side
 }
 
 // prepare makes a batch of rows in arrival order ready. r is nil when every
@@ -45,12 +48,15 @@ func (b *batch) prepare(c *core, r *reducer) {
 	}
 }
 
-// settlement books a batch that is written.
-func (b *batch) settlement() settlement {
-	stored, refused := int64(b.flush.stored), int64(len(b.flush.refused))
-	return settlement{
-		synced: stored, failed: refused, superseded: b.read - stored - refused,
-		bytes: b.readBytes, syncedBytes: b.flush.bytes,
+// keySeed makes the hashes of keys. Two keys that share one only wait for each
+// other without need.
+var keySeed = maphash.MakeSeed()
+
+// hashKeys notes the keys of a prepared batch, which are n columns wide.
+func (b *batch) hashKeys(n int) {
+	b.keys = make(map[uint64]struct{}, b.Len())
+	for i := range b.Rows {
+		b.keys[maphash.Bytes(keySeed, tuple.Key(b.Tuple(i), n))] = struct{}{}
 	}
 }
 
@@ -71,21 +77,29 @@ type flush struct {
 	timeout time.Duration
 
 	todo    []*tuple.Batch // disjoint parts not stored yet, the next one last
-	refused []refusal
-	stored  int
-	bytes   int64 // of the stored rows
+	stored  []*tuple.Batch // parts that are in the destination
+	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
 	// runnerUp is the row to write in place of a refused one, nil if there is
 	// none. The function is nil when every row is written anyway.
 	runnerUp func(refused tuple.Span) *tuple.Batch
 }
 
+// rows counts the stored rows and their bytes.
+func (f *flush) rows() (n, bytes int64) {
+	for _, part := range f.stored {
+		n += int64(part.Len())
+		bytes += part.Bytes()
+	}
+	return n, bytes
+}
+
 // failures are the refused rows in the form in which they are kept, in the
 // order of their arrival.
 func (f *flush) failures() []stage.Failure {
 	now := time.Now()
-	kept := make([]stage.Failure, len(f.refused))
-	for i, r := range f.refused {
+	kept := make([]stage.Failure, len(f.failed))
+	for i, r := range f.failed {
 		kept[i] = stage.Failure{
 			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column,
 			Message: r.err.Error(), Attempts: 1, First: now, Last: now,
@@ -95,8 +109,8 @@ func (f *flush) failures() []stage.Failure {
 	return kept
 }
 
-// refusal is a row that the destination does not take.
-type refusal struct {
+// failure is a row that the destination refuses.
+type failure struct {
 	span  tuple.Span
 	tuple []byte // belongs to the batch
 	err   *dest.Error
@@ -110,8 +124,7 @@ func (f *flush) run(ctx context.Context) error {
 		err := f.write(ctx, part)
 		if err == nil {
 			f.todo = f.todo[:len(f.todo)-1]
-			f.stored += part.Len()
-			f.bytes += part.Bytes()
+			f.stored = append(f.stored, part)
 			continue
 		}
 		e := dest.AsError(err)
@@ -138,7 +151,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) error {
 func (f *flush) split(part *tuple.Batch, e *dest.Error) {
 	n := part.Len()
 	if n == 1 {
-		f.refused = append(f.refused, refusal{span: part.Rows[0], tuple: part.Tuple(0), err: e})
+		f.failed = append(f.failed, failure{span: part.Rows[0], tuple: part.Tuple(0), err: e})
 		if f.runnerUp != nil {
 			if next := f.runnerUp(part.Rows[0]); next != nil {
 				f.todo = append(f.todo, next)

@@ -42,16 +42,16 @@ func (c *core) logFailure(e *dest.Error, n int, delay time.Duration, waiting int
 		"sqlstate", e.SQLState, "attempt", n, "retry_in", delay, "waiting", waiting, "error", e)
 }
 
-// logRefusals logs rows that were set aside: the first of a batch each, and how
+// logFailed logs rows that were set aside: the first of a batch each, and how
 // many more there are.
-func (c *core) logRefusals(refused []refusal) {
+func (c *core) logFailed(failed []failure) {
 	const spelledOut = 3
-	for i, r := range refused {
+	for i, r := range failed {
 		if i == spelledOut {
-			c.cfg.Logger.Error("more rows refused", "table", c.table.String(), "rows", len(refused)-spelledOut)
+			c.cfg.Logger.Error("more rows failed", "table", c.table.String(), "rows", len(failed)-spelledOut)
 			return
 		}
-		c.cfg.Logger.Error("row refused", "table", c.table.String(), "sqlstate", r.err.SQLState,
+		c.cfg.Logger.Error("row failed", "table", c.table.String(), "sqlstate", r.err.SQLState,
 			"error", rowError(&c.table, r.tuple, r.err.Column, r.err.SQLState, r.err))
 	}
 }

@@ -13,6 +13,8 @@ type Writer[T any] interface {
 	AddBatch(ctx context.Context, rows []T) (n int, err error)
 	ForceSync(ctx context.Context) error
 	SyncErrors() iter.Seq2[FailedRow[T], error]
+	RetrySyncErrors(ctx context.Context) (stored int64, err error)
+	DiscardSyncErrors(ctx context.Context) (discarded int64, err error)
 	SyncStatus() SyncStatus
 	Stats() Stats
 	Stop(ctx context.Context) error

@@ -3,7 +3,6 @@ package memdbwriter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,10 +12,11 @@ import (
 )
 
 // This file is the way out: one goroutine, the syncer, takes batches from the
-// staging table and writes them to the destination.
+// staging table and has them written to the destination.
 //
 //	trigger -> run -> [ load -> flush -> settle ] until the run's goal is met
-//	                    ^ the next full batch is loaded while one is flushed
+//
+// What happens inside the brackets is in pipeline.go.
 //
 // Invariants:
 //   - Arrival numbers have no gaps. Everything up to settled is stored, failed
@@ -53,6 +53,13 @@ type SyncEvent struct {
 	Err        error // why the run ended before its goal; rows that are left will be tried again
 }
 
+func (ev *SyncEvent) add(n settlement) {
+	ev.Synced += n.synced
+	ev.Superseded += n.superseded
+	ev.Failed += n.failed
+	ev.Batches++
+}
+
 const (
 	// maxBatchBytes bounds the memory of a batch of large rows.
 	maxBatchBytes = 64 << 20
@@ -78,20 +85,26 @@ type syncer struct {
 	staged      atomic.Int64  // written by the stager
 	stagedReady chan struct{} // room for one signal
 	asked       chan struct{} // room for one signal: goals is not empty
+	calls       chan func()   // work on what belongs to the syncer, done between two runs
 	mu          sync.Mutex
 	goals       []*goal // guarded by mu
 
 	settled  int64
-	current  *batch // taken and not settled: being flushed, or waiting for a retry
-	loading  chan *batch
+	landed   []*batch // flushed and not settled
+	flying   []*batch // behind them: being flushed, or waiting for a retry
+	ready    *batch   // behind them: loaded ahead
+	loaded   int64    // the last row in any of them
 	spare    []*batch
+	air      sync.WaitGroup // the goroutines of the flying batches
+	failed   failedKeys
 	attempts int // failed ones in a row
 
 	logged time.Time // when a frequent kind of run was last logged at full level
 }
 
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
-	s := &syncer{core: c, store: store, front: f, stagedReady: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
+	s := &syncer{core: c, store: store, front: f, failed: failedKeys{}, stagedReady: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1), calls: make(chan func())}
 	if c.table.Policy != dest.InsertOnly {
 		s.reduce = newReducer(&c.table)
 	}
@@ -139,6 +152,9 @@ func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Re
 		return ReasonInterval, !failing && s.front.last() > s.settled
 	case <-s.front.limitHit:
 		return ReasonLimit, !failing && s.front.pressed()
+	case call := <-s.calls:
+		call()
+		return ReasonRetry, failing // what kept it from going on may be mended
 	case <-s.stagedReady:
 		return "", false
 	}
@@ -155,10 +171,7 @@ func (s *syncer) run(ctx context.Context, reason Reason) error {
 	upTo := s.front.last()
 	s.tally.beginRun(reason)
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", upTo-s.settled)
-	for ev.Err == nil && s.more(reason, upTo) {
-		ev.Err = s.one(ctx, &ev)
-	}
-	s.settleLoading()
+	ev.Err = s.move(ctx, &ev, func(after int64) bool { return s.wanted(reason, upTo, after) })
 	s.answerReached()
 	s.trim()
 	ev.Duration = time.Since(start)
@@ -170,124 +183,15 @@ func (s *syncer) run(ctx context.Context, reason Reason) error {
 	return ev.Err
 }
 
-// more reports whether the run has work left.
-func (s *syncer) more(reason Reason, upTo int64) bool {
-	if g := s.highestGoal(); g > s.settled {
+// wanted reports whether a run moves rows behind the given one too.
+func (s *syncer) wanted(reason Reason, upTo, after int64) bool {
+	if s.highestGoal() > after {
 		return true
 	}
 	if reason == ReasonBatchSize {
-		return s.waiting() >= int64(s.cfg.SyncBatchSize)
+		return s.staged.Load()-after >= int64(s.cfg.SyncBatchSize)
 	}
-	return upTo > s.settled
-}
-
-// one moves one batch, or waits for the stager if nothing is staged.
-func (s *syncer) one(ctx context.Context, ev *SyncEvent) error {
-	if s.current == nil {
-		b, err := s.load(ctx)
-		if err != nil || b == nil {
-			return err
-		}
-		s.current = b
-	}
-	b := s.current
-	s.prefetch(b.hi)
-	if err := b.flush.run(ctx); err != nil {
-		return err
-	}
-	if err := s.settle(b, ev); err != nil {
-		return err
-	}
-	s.recovered()
-	s.answerReached()
-	return nil
-}
-
-// load returns the next batch, or nil after waiting for the stager.
-func (s *syncer) load(ctx context.Context) (*batch, error) {
-	if s.loading != nil {
-		b := <-s.loading
-		s.loading = nil
-		if b != nil {
-			return b, nil
-		}
-	}
-	if s.waiting() == 0 {
-		select {
-		case <-s.stagedReady:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	return s.read(s.spareBatch(), s.settled)
-}
-
-// read takes the batch behind the given arrival number and prepares it.
-func (s *syncer) read(b *batch, after int64) (*batch, error) {
-	if err := s.store.Read(after, s.cfg.SyncBatchSize, maxBatchBytes, &b.Batch); err != nil {
-		return nil, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
-	}
-	if b.Len() == 0 {
-		return nil, errors.New("memdbwriter: the staging table lost rows")
-	}
-	b.prepare(s.core, s.reduce)
-	return b, nil
-}
-
-// prefetch starts to load the batch behind hi while another one is flushed,
-// if there is a full one. Its error shows when the batch is loaded for real.
-func (s *syncer) prefetch(hi int64) {
-	if s.loading != nil || s.staged.Load()-hi < int64(s.cfg.SyncBatchSize) {
-		return
-	}
-	loading, b := make(chan *batch, 1), s.spareBatch()
-	s.loading = loading
-	go func() {
-		b, err := s.read(b, hi)
-		if err != nil {
-			b = nil
-		}
-		loading <- b
-	}()
-}
-
-// settleLoading waits for a prefetched batch, so that no goroutine outlives a
-// run. The batch stays the next one if the run ended in order; after a failed
-// attempt it is still behind the current one, and stays too.
-func (s *syncer) settleLoading() {
-	if s.loading == nil {
-		return
-	}
-	b := <-s.loading
-	s.loading <- b
-}
-
-func (s *syncer) spareBatch() *batch {
-	if k := len(s.spare); k > 0 {
-		b := s.spare[k-1]
-		s.spare = s.spare[:k-1]
-		return b
-	}
-	return &batch{}
-}
-
-// settle takes a flushed batch out of the staging table and books its rows.
-func (s *syncer) settle(b *batch, ev *SyncEvent) error {
-	if err := s.store.Settle(s.settled+1, b.hi, b.flush.failures()); err != nil {
-		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
-	}
-	s.settled = b.hi
-	n := b.settlement()
-	s.front.settle(n)
-	ev.Synced += n.synced
-	ev.Failed += n.failed
-	ev.Superseded += n.superseded
-	ev.Batches++
-	s.logRefusals(b.flush.refused)
-	s.current = nil
-	s.spare = append(s.spare, b)
-	return nil
+	return upTo > after
 }
 
 // trim gives SQLite's memory back once nothing waits.

@@ -196,6 +196,31 @@ func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 	}
 }
 
+// RetrySyncErrors tries every failed row once more, in the order of their
+// arrival, and returns how many of them are stored now. Newer rows of the same
+// key are never overwritten: one that is stored has superseded the failed row
+// already, and one that waits is written later.
+//
+// The error is nil if no failed row is left. Otherwise it wraps ErrRowsFailed
+// with those that failed again, or ErrUnsynced if the destination could not be
+// reached or ctx ended; then some of the rows may not have been tried. It waits
+// for a sync that is under way.
+func (w *MemoryDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, err error) {
+	if w.engine.front.isClosed() {
+		return 0, ErrStopped
+	}
+	return w.engine.retryFailed(ctx)
+}
+
+// DiscardSyncErrors gives up all failed rows and returns how many. They stay
+// counted as failed, but are not listed, retried or reported any more.
+func (w *MemoryDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int64, err error) {
+	if w.engine.front.isClosed() {
+		return 0, ErrStopped
+	}
+	return w.engine.discardFailed(ctx)
+}
+
 func (w *MemoryDBWriter[T]) failures(after int64) ([]stage.Failure, error) {
 	if w.engine.front.isClosed() {
 		return nil, ErrStopped

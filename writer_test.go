@@ -262,3 +262,90 @@ func TestPassiveColumnsAloneDoNotUpdateARow(t *testing.T) {
 		}
 	})
 }
+
+func failedIDs(t *testing.T, w Writer[item]) (ids []int64) {
+	t.Helper()
+	for f, err := range w.SyncErrors() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, f.Row.ID)
+	}
+	return ids
+}
+
+func TestFailedRowsAreStoredOnceTheCauseIsMended(t *testing.T) {
+	everywhere(t, func(t *testing.T, p *place, open func(Config) Writer[item]) {
+		p.exec(t, "CREATE UNIQUE INDEX one_note ON items (note)")
+		note := func(s string) *string { return &s }
+		row := func(id int64, n string) item {
+			return item{ID: id, Name: fmt.Sprint("n", id), Note: note(n), Seen: testTime}
+		}
+		w := open(Config{})
+		mustAdd(t, w, row(1, "a"), row(2, "b"), row(3, "c"))
+		mustSync(t, w)
+		mustAdd(t, w, row(10, "a"), row(11, "b"), row(12, "c")) // each note is taken
+		if err := w.ForceSync(patient(t)); !errors.Is(err, ErrRowsFailed) {
+			t.Fatal(err)
+		}
+		// A newer row of a failed key supersedes it.
+		mustAdd(t, w, row(11, "new"))
+		if err := w.ForceSync(patient(t)); !errors.Is(err, ErrRowsFailed) {
+			t.Fatal(err)
+		}
+		if ids := failedIDs(t, w); fmt.Sprint(ids) != "[10 12]" {
+			t.Errorf("failed rows %v, want 10 and 12", ids)
+		}
+		p.exec(t, "DELETE FROM items WHERE id = 1")
+		stored, err := w.RetrySyncErrors(patient(t))
+		if stored != 1 || !errors.Is(err, ErrRowsFailed) {
+			t.Errorf("retry stored %d rows, %v", stored, err)
+		}
+		for f, err := range w.SyncErrors() {
+			if err != nil || f.Row.ID != 12 || f.Attempts != 2 || f.Last.Before(f.First) {
+				t.Errorf("after a retry: %+v, %v", f, err)
+			}
+		}
+		wantRows(t, p, "SELECT id, note FROM items ORDER BY id", "2|b", "3|c", "10|a", "11|new")
+		s := w.SyncStatus()
+		wantBalance(t, s)
+		if s.Failed != 1 || s.Synced != 5 || s.Superseded != 1 {
+			t.Errorf("status: %+v", s)
+		}
+		p.exec(t, "DROP INDEX one_note")
+		if stored, err := w.RetrySyncErrors(patient(t)); stored != 1 || err != nil {
+			t.Errorf("retry stored %d rows, %v", stored, err)
+		}
+		if stored, err := w.RetrySyncErrors(patient(t)); stored != 0 || err != nil {
+			t.Errorf("retry of nothing stored %d rows, %v", stored, err)
+		}
+		mustStop(t, w)
+		wantRows(t, p, "SELECT count(*) FROM items", "5")
+	})
+}
+
+func TestTheNumberOfFailedRowsIsLimited(t *testing.T) {
+	everywhere(t, func(t *testing.T, p *place, open func(Config) Writer[item]) {
+		w := open(Config{MaxFailedRows: 2, SyncBatchSize: 2})
+		mustAdd(t, w, newItem(1, badName), newItem(2, badName))
+		if err := w.ForceSync(patient(t)); !errors.Is(err, ErrRowsFailed) {
+			t.Fatal(err)
+		}
+		mustAdd(t, w, newItem(3, "good"))
+		err := w.ForceSync(patient(t))
+		if !errors.Is(err, ErrUnsynced) || !errors.Is(err, ErrTooManyFailed) {
+			t.Errorf("ForceSync with too many failed rows: %v", err)
+		}
+		if s := w.SyncStatus(); s.State != StateBlocked || s.Pending != 1 {
+			t.Errorf("status: %+v", s)
+		}
+		if n, err := w.DiscardSyncErrors(patient(t)); n != 2 || err != nil {
+			t.Errorf("discarded %d rows, %v", n, err)
+		}
+		mustStop(t, w)
+		wantRows(t, p, "SELECT id FROM items", "3")
+		if s := w.SyncStatus(); s.Failed != 2 || s.Synced != 1 {
+			t.Errorf("discarded rows stay counted: %+v", s)
+		}
+	})
+}

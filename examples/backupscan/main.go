@@ -54,8 +54,16 @@ const (
 const defaultURL = "sqlite:catalog.db"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // for the life of the process
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(os.Stderr, "backupscan: given up; what was waiting is not in the catalogue")
+		os.Exit(exitInterrupted)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

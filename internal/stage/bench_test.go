@@ -89,6 +89,9 @@ func benchDrain(b *testing.B, step func(b *testing.B, cost *cost, s *Store, afte
 				b.ReportAllocs()
 				var cost cost
 				var into tuple.Batch
+				for range chunk { // as big as a reader's recycled batch
+					into.Append(0, benchRow)
+				}
 				rows := 0
 				for b.Loop() {
 					s := open(b, benchConfig)

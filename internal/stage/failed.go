@@ -58,7 +58,7 @@ func failureBytes(failed []Failure) (n int64) {
 }
 
 // Failures returns up to limit failed rows after the given arrival number, in
-// ascending order. A limit of zero or less is none.
+// ascending order. Zero means no limit.
 func (s *Store) Failures(after int64, limit int) ([]Failure, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
@@ -95,8 +95,8 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 // Requeue moves up to limit failed rows after the given arrival number back
 // into staging, in ascending order, all or none, each under a new arrival
 // number from nextSeq. Those must be as Append wants them. nextSeq must not
-// use the store. The rows and bytes moved are returned; none means that there
-// are no such failed rows. Attempts and first failure are remembered (see
+// use the store. Zero means no limit. The rows and bytes moved are returned; no
+// rows means that there are none. Attempts and first failure are remembered (see
 // Settle).
 func (s *Store) Requeue(after int64, limit int, nextSeq func() int64) (rows int, bytes int64, err error) {
 	if err := s.lock(); err != nil {

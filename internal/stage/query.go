@@ -16,9 +16,9 @@ import (
 // int64, float64, string or []byte. Arguments are what database/sql takes; a
 // time.Time compares with the timestamps of the views.
 //
-// Only reading is possible. If the query has several statements they all run,
-// and the rows are those of the last. Nobody else can use the store meanwhile; when ctx ends, so
-// does the query, with the error of ctx.
+// Only reading is possible. Several statements in one text all run, and the
+// rows are those of the last. Nobody else can use the store meanwhile; when ctx
+// ends, so does the query, with the error of ctx.
 func (s *Store) Query(ctx context.Context, query string, args ...any) (columns []string, rows [][]any, err error) {
 	named, err := bind(args)
 	if err != nil {

@@ -144,7 +144,7 @@ func (s *Store) sizeOf(lo, hi int64) (bytes int64, err error) {
 //
 // A row that had failed before (see Requeue) keeps the time of its first
 // failure, and its attempts are added up.
-func (s *Store) Settle(lo, hi int64, failed []Failure) error {
+func (s *Store) settleRange(lo, hi int64, failed []Failure) error {
 	if err := s.lock(); err != nil {
 		return err
 	}

@@ -253,6 +253,19 @@ func TestSettleWithoutRangeOnlyAddsFailures(t *testing.T) {
 	}
 }
 
+func TestSettlingTwiceCountsOnce(t *testing.T) {
+	s := open(t, testConfig)
+	stage(t, s, 1, 9)
+	var b tuple.Batch
+	must(t, s.Read(0, 5, 0, &b))
+	for range 2 {
+		must(t, s.Settle(1, 5, nil))
+		if c := s.Counts(); c != (Counts{Rows: 4, Bytes: 4 * int64(len(row("/f9", 9)))}) {
+			t.Errorf("counts %+v", c)
+		}
+	}
+}
+
 func TestTuplesOfManyMegabytes(t *testing.T) {
 	s := open(t, testConfig)
 	var b tuple.Batch

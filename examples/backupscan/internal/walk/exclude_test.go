@@ -73,6 +73,17 @@ func TestARootBelowAnExcludedDirectoryIsExcluded(t *testing.T) {
 	}
 }
 
+func TestARootWhoseContentIsExcludedIsNotEmpty(t *testing.T) {
+	dir := tree(t, realDir(t), "cache/x")
+	x, err := NewExclude([]string{"*/cache/*"})
+	check(t, err)
+	s, res := walk(t, &Walker{Exclude: x}, dir+"/cache")
+	wantNames(t, s.below(t, dir), "cache")
+	if len(res.Empty) != 0 {
+		t.Errorf("taken for empty: %v", res.Empty)
+	}
+}
+
 func TestExactPathsAreExcludedLiterally(t *testing.T) {
 	dir := tree(t, realDir(t), "c[1].db", "c1.db", "c[1].db-wal")
 	x, err := NewExclude(nil, filepath.Join(dir, "c[1].db"), filepath.Join(dir, "c[1].db-wal"))

@@ -65,25 +65,14 @@ func (r *run) readAll(roots []string, readers int) error {
 
 // readTree lists one root that is a directory.
 func (r *run) readTree(root string, readers int) error {
-	var met atomic.Bool // anything besides the root itself
+	var met atomic.Bool // anything but a root that was read
 	err := fastwalk.Walk(&fastwalk.Config{NumWorkers: readers}, root,
 		func(path string, d fs.DirEntry, unread error) error {
-			if r.ctx.Err() != nil {
-				return context.Cause(r.ctx)
-			}
-			if path != root || unread != nil {
+			err := r.visit(path, path == root, d, unread)
+			if path != root || unread != nil || err != nil {
 				met.Store(true)
 			}
-			if unread != nil {
-				return r.unread(path, unread)
-			}
-			if path != root && r.Exclude.entry(path) {
-				return r.excluded(d)
-			}
-			if d.IsDir() {
-				return r.enter(path, d.Type())
-			}
-			return r.send(item{path, d.Type()})
+			return err
 		})
 	if err == nil && !met.Load() {
 		r.mu.Lock()
@@ -91,6 +80,22 @@ func (r *run) readTree(root string, readers int) error {
 		r.mu.Unlock()
 	}
 	return err
+}
+
+// visit takes an entry from fastwalk, which calls it again with an error for a
+// directory that could not be listed.
+func (r *run) visit(path string, isRoot bool, d fs.DirEntry, unread error) error {
+	switch {
+	case r.ctx.Err() != nil:
+		return context.Cause(r.ctx)
+	case unread != nil:
+		return r.unread(path, unread)
+	case !isRoot && r.Exclude.entry(path):
+		return r.excluded(d)
+	case d.IsDir():
+		return r.enter(path, d.Type())
+	}
+	return r.send(item{path, d.Type()})
 }
 
 // excluded counts an entry and, of a directory, skips all below.

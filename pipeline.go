@@ -1,0 +1,150 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// The pipeline: while up to SyncWorkers batches fly, each flushed by a
+// goroutine of its own, the syncer loads and prepares the next one and settles
+// the ones before. Batches are settled in order, and no key is in two batches
+// that fly, so with several connections too a key's rows do not overtake each
+// other.
+//
+//	staging table -> ready -> flying -> landed -> settled
+
+// move flushes and settles batches: those that are under way from an earlier
+// run, then what wanted asks for beyond a given row. It returns with no
+// goroutine left. After an error what has not been settled stays where it is,
+// with its progress.
+func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int64) bool) error {
+	defer s.air.Wait()
+	for _, b := range s.flying {
+		s.launch(ctx, b)
+	}
+	for {
+		// A batch is launched before the one ahead of it is settled, so that
+		// the destination does not wait for that.
+		if err := s.topUp(ctx, wanted); err != nil {
+			return err
+		}
+		if len(s.landed) > 0 {
+			if err := s.settle(ev); err != nil {
+				return err
+			}
+			continue
+		}
+		var outcome <-chan error
+		if len(s.flying) > 0 {
+			outcome = s.flying[0].outcome
+		} else if !wanted(s.settled) {
+			return nil
+		}
+		select {
+		case err := <-outcome:
+			if err != nil {
+				return err
+			}
+			s.landed = append(s.landed, s.flying[0])
+			s.flying = append(s.flying[:0], s.flying[1:]...)
+		case <-s.stagedReady: // perhaps there is a batch to load now
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// topUp loads the next batch if it is due, and launches it if it may fly, as
+// long as both hold.
+func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error {
+	for {
+		if s.ready == nil {
+			if due, err := s.load(wanted); err != nil || !due {
+				return err
+			}
+		}
+		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) {
+			return nil
+		}
+		s.launch(ctx, s.ready)
+		s.flying = append(s.flying, s.ready)
+		s.ready = nil
+	}
+}
+
+// load makes the batch behind those that fly ready, and reports whether there
+// is one. A batch that is not full has to wait until nothing flies: more rows
+// may have come by then.
+func (s *syncer) load(wanted func(after int64) bool) (bool, error) {
+	n := s.staged.Load() - s.loaded
+	if n == 0 || n < int64(s.cfg.SyncBatchSize) && len(s.flying) > 0 || !wanted(s.loaded) {
+		return false, nil
+	}
+	if failed := s.store.Counts().FailedRows; failed >= int64(s.cfg.MaxFailedRows) {
+		return false, tooManyFailed(failed)
+	}
+	b := &batch{}
+	if k := len(s.spare); k > 0 {
+		b, s.spare = s.spare[k-1], s.spare[:k-1]
+	}
+	if err := s.store.Read(s.loaded, s.cfg.SyncBatchSize, maxBatchBytes, &b.Batch); err != nil {
+		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
+	}
+	if b.Len() == 0 {
+		return false, errors.New("memdbwriter: the staging table lost rows")
+	}
+	b.prepare(s.core, s.reduce)
+	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
+		b.hashKeys(s.table.Keys)
+	}
+	s.ready, s.loaded = b, b.hi
+	return true, nil
+}
+
+// collides reports whether a key of b is in a batch that flies.
+func (s *syncer) collides(b *batch) bool {
+	for _, f := range s.flying {
+		for k := range b.keys {
+			if _, ok := f.keys[k]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// launch has the batch flushed by a goroutine, which move waits for.
+func (s *syncer) launch(ctx context.Context, b *batch) {
+	outcome := make(chan error, 1)
+	b.outcome = outcome
+	s.air.Go(func() { outcome <- b.flush.run(ctx) })
+}
+
+// settle takes the first of the landed batches out of the staging table and
+// books its rows.
+func (s *syncer) settle(ev *SyncEvent) error {
+	b := s.landed[0]
+	kept, superseded := s.failed.judge(b.flush, s.table.Keys)
+	// In this order both can be repeated, should the second fail.
+	if err := s.store.Amend(superseded, nil); err != nil {
+		return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
+	}
+	if err := s.store.Settle(b.hi, kept); err != nil {
+		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
+	}
+	s.settled = b.hi
+	s.failed.update(kept, superseded, s.table.Keys)
+	stored, bytes := b.flush.rows()
+	n := settlement{synced: stored, syncedBytes: bytes, bytes: b.readBytes}
+	n.failed = int64(len(kept) - len(superseded))
+	n.superseded = b.read - n.synced - n.failed
+	s.front.settle(n)
+	ev.add(n)
+	s.logFailed(b.flush.failed)
+	s.landed = append(s.landed[:0], s.landed[1:]...)
+	s.spare = append(s.spare, b)
+	s.recovered()
+	s.answerReached()
+	return nil
+}
