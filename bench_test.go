@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -142,16 +141,6 @@ func benchTable(b *testing.B, filled bool) (*pgtest.DB, *pgxpool.Pool) {
 	db.Exec(b, "VACUUM ANALYZE "+benchTableName)
 	db.Exec(b, "CHECKPOINT")
 	return db, pool
-}
-
-// processCPU is the CPU time that this process has used, user and system.
-func processCPU(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // rawCopy is the limit: binary COPY of chunks that were encoded before.

@@ -95,7 +95,7 @@ func (f *FileInfo) complete(setID int32) error {
 	}
 	f.BackupSetID = setID
 	if f.Path == "" {
-		return errors.New("Path is empty")
+		return errors.New("the row has no Path")
 	}
 	if f.Name == "" {
 		f.Name = path.Base(f.Path)

@@ -103,8 +103,10 @@ type syncer struct {
 }
 
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
-	s := &syncer{core: c, store: store, front: f, failed: failedKeys{}, stagedReady: make(chan struct{}, 1),
-		asked: make(chan struct{}, 1), calls: make(chan func())}
+	s := &syncer{
+		core: c, store: store, front: f, failed: failedKeys{}, stagedReady: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1), calls: make(chan func()),
+	}
 	if c.table.Policy != dest.InsertOnly {
 		s.reduce = newReducer(&c.table)
 	}

@@ -79,10 +79,14 @@ func TestTroubleWithTheFileIsNamedAndCanBeMended(t *testing.T) {
 		harm, mend func(path string)
 		says       []string
 	}{
-		{"no directory", func(string) {}, func(path string) { must(os.MkdirAll(filepath.Dir(path), 0o700)) },
-			[]string{"unable to open database file", "does not exist: create it"}},
-		{"a directory", func(path string) { must(os.MkdirAll(path, 0o700)) }, func(path string) { must(os.Remove(path)) },
-			[]string{"the path is a directory"}},
+		{
+			"no directory", func(string) {}, func(path string) { must(os.MkdirAll(filepath.Dir(path), 0o700)) },
+			[]string{"unable to open database file", "does not exist: create it"},
+		},
+		{
+			"a directory", func(path string) { must(os.MkdirAll(path, 0o700)) }, func(path string) { must(os.Remove(path)) },
+			[]string{"the path is a directory"},
+		},
 		{"not a database", func(path string) {
 			must(os.MkdirAll(filepath.Dir(path), 0o700))
 			must(os.WriteFile(path, []byte(strings.Repeat("set,path\n", 1000)), 0o600))

@@ -86,27 +86,57 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 		says  []string
 		keeps string // what is stored of (1, 'a') after mending and writing ('b')
 	}{
-		{"columns are missing", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5)",
-			[]string{`column "note" is missing`, `column "at" is missing`, `guard column "done" is missing`}, "5|<nil>"},
-		{"types would change values",
+		{
+			"columns are missing", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5)",
+			[]string{`column "note" is missing`, `column "at" is missing`, `guard column "done" is missing`},
+			"5|<nil>",
+		},
+		{
+			"types would change values",
 			"CREATE TABLE t(k INTEGER, path TEXT, size TEXT, note INTEGER, at INTEGER, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', '5', 6, 7, 0)",
-			[]string{`column "size" is declared "TEXT", which would not keep bigint values`, `"note"`, `"at"`}, "5|6"},
-		{"no unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done, PRIMARY KEY(k, path, size)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
-			[]string{`no unique index over exactly ("k", "path")`}, "5|n"},
-		{"partial unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, path) WHERE size > 0; INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
-			[]string{"no unique index"}, "5|n"},
-		{"unique index over an expression", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, lower(path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
-			[]string{"no unique index"}, "5|n"},
-		{"unique index that ignores case", "CREATE TABLE t(k INTEGER, path TEXT COLLATE NOCASE, size INTEGER, note TEXT, at TIMESTAMP, done, UNIQUE(k, path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
-			[]string{"compares bytes (COLLATE BINARY)"}, "5|n"},
-		{"NOT NULL", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT NOT NULL, at TIMESTAMP, done, more VARCHAR(5) NOT NULL, plain NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0, 'm', 'p')",
-			[]string{`column "note" is NOT NULL`, `column "more" is NOT NULL without a default`, `"plain"`}, "5|n"},
-		{"generated", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER AS (k + 4) STORED, note TEXT AS (path) VIRTUAL, at TIMESTAMP, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', '', 0)",
-			[]string{`column "size" is generated`, `column "note" is generated`}, "5|a"},
-		{"types of the key", "CREATE TABLE t(k TEXT, path TEXT, size INTEGER, note TEXT, done, extra NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES('1', 'a', 5, 'n', 0, 'e')",
-			[]string{`column "k" is declared "TEXT"`, `"extra"`, `"at" is missing`}, "5|n"},
-		{"strict", "CREATE TABLE t(k INTEGER, path TEXT, size REAL, note BLOB, at ANY, done ANY, PRIMARY KEY(k, path)) STRICT; INSERT INTO t VALUES(1, 'a', 5, NULL, '', 0)",
-			[]string{`column "size" is declared "REAL"`, `column "note" is declared "BLOB"`}, "5|<nil>"},
+			[]string{`column "size" is declared "TEXT", which would not keep bigint values`, `"note"`, `"at"`},
+			"5|6",
+		},
+		{
+			"no unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done, PRIMARY KEY(k, path, size)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
+			[]string{`no unique index over exactly ("k", "path")`},
+			"5|n",
+		},
+		{
+			"partial unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, path) WHERE size > 0; INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
+			[]string{"no unique index"},
+			"5|n",
+		},
+		{
+			"unique index over an expression", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, lower(path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
+			[]string{"no unique index"},
+			"5|n",
+		},
+		{
+			"unique index that ignores case", "CREATE TABLE t(k INTEGER, path TEXT COLLATE NOCASE, size INTEGER, note TEXT, at TIMESTAMP, done, UNIQUE(k, path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
+			[]string{"compares bytes (COLLATE BINARY)"},
+			"5|n",
+		},
+		{
+			"NOT NULL", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT NOT NULL, at TIMESTAMP, done, more VARCHAR(5) NOT NULL, plain NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0, 'm', 'p')",
+			[]string{`column "note" is NOT NULL`, `column "more" is NOT NULL without a default`, `"plain"`},
+			"5|n",
+		},
+		{
+			"generated", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER AS (k + 4) STORED, note TEXT AS (path) VIRTUAL, at TIMESTAMP, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', '', 0)",
+			[]string{`column "size" is generated`, `column "note" is generated`},
+			"5|a",
+		},
+		{
+			"types of the key", "CREATE TABLE t(k TEXT, path TEXT, size INTEGER, note TEXT, done, extra NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES('1', 'a', 5, 'n', 0, 'e')",
+			[]string{`column "k" is declared "TEXT"`, `"extra"`, `"at" is missing`},
+			"5|n",
+		},
+		{
+			"strict", "CREATE TABLE t(k INTEGER, path TEXT, size REAL, note BLOB, at ANY, done ANY, PRIMARY KEY(k, path)) STRICT; INSERT INTO t VALUES(1, 'a', 5, NULL, '', 0)",
+			[]string{`column "size" is declared "REAL"`, `column "note" is declared "BLOB"`},
+			"5|<nil>",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tab := table("t", columns...)

@@ -191,21 +191,42 @@ func TestARowThatIsRefusedIsNamed(t *testing.T) {
 		bad                 row
 		state, column, says string
 	}{
-		{"not null", "CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT NOT NULL, n INTEGER)",
-			row{42, nil, 0}, "23502", "v", "NOT NULL constraint failed: t.v"},
+		{
+			"not null", "CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT NOT NULL, n INTEGER)",
+			row{42, nil, 0},
+			"23502", "v", "NOT NULL constraint failed: t.v",
+		},
 		{"check", base + ", CHECK(n < 5))", row{42, "x", 5}, "23514", "", "n < 5"},
-		{"unique", base + " DEFAULT NULL); CREATE UNIQUE INDEX u ON t(n) WHERE n > 1; INSERT INTO t VALUES(1000, '', 7)",
-			row{42, "x", 7}, "23505", "n", "UNIQUE constraint failed: t.n"},
-		{"unique over two", base + "); CREATE UNIQUE INDEX u ON t(v, n) WHERE n > 1; INSERT INTO t VALUES(1000, 'x', 7)",
-			row{42, "x", 7}, "23505", "", "UNIQUE constraint failed: t.v, t.n"},
-		{"foreign key", "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES(0);" + base + " REFERENCES p)",
-			row{42, "x", 3}, "23503", "", "FOREIGN KEY"},
-		{"trigger", base + "); CREATE TRIGGER g BEFORE INSERT ON t WHEN new.n = 9 BEGIN SELECT RAISE(ABORT, 'no nines'); END",
-			row{42, "x", 9}, "23000", "", "no nines"},
-		{"trigger that rolls back", base + "); CREATE TRIGGER g AFTER INSERT ON t WHEN new.n = 9 BEGIN SELECT RAISE(ROLLBACK, 'no nines'); END",
-			row{42, "x", 9}, "23000", "", "no nines"},
-		{"strict", "CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT, n REAL) STRICT",
-			row{42, "x", "NaN"}, "22000", "n", "cannot store TEXT value in REAL column t.n"},
+		{
+			"unique", base + " DEFAULT NULL); CREATE UNIQUE INDEX u ON t(n) WHERE n > 1; INSERT INTO t VALUES(1000, '', 7)",
+			row{42, "x", 7},
+			"23505", "n", "UNIQUE constraint failed: t.n",
+		},
+		{
+			"unique over two", base + "); CREATE UNIQUE INDEX u ON t(v, n) WHERE n > 1; INSERT INTO t VALUES(1000, 'x', 7)",
+			row{42, "x", 7},
+			"23505", "", "UNIQUE constraint failed: t.v, t.n",
+		},
+		{
+			"foreign key", "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES(0);" + base + " REFERENCES p)",
+			row{42, "x", 3},
+			"23503", "", "FOREIGN KEY",
+		},
+		{
+			"trigger", base + "); CREATE TRIGGER g BEFORE INSERT ON t WHEN new.n = 9 BEGIN SELECT RAISE(ABORT, 'no nines'); END",
+			row{42, "x", 9},
+			"23000", "", "no nines",
+		},
+		{
+			"trigger that rolls back", base + "); CREATE TRIGGER g AFTER INSERT ON t WHEN new.n = 9 BEGIN SELECT RAISE(ROLLBACK, 'no nines'); END",
+			row{42, "x", 9},
+			"23000", "", "no nines",
+		},
+		{
+			"strict", "CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT, n REAL) STRICT",
+			row{42, "x", "NaN"},
+			"22000", "n", "cannot store TEXT value in REAL column t.n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tab := table("t", "k bigint", "v text", "n integer")

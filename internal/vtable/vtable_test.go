@@ -56,8 +56,13 @@ func TestRowsGoInAndComeOutUnchanged(t *testing.T) {
 	}}
 	db := open(t, ":memory:", src, sink)
 	src.Rows = table{
-		{int64(1), "text"}, {int64(2), []byte{0, 1}}, {int64(3), []byte{}}, {int64(4), ""},
-		{int64(5), 1.5}, {int64(6), int64(-1 << 63)}, {int64(7), true},
+		{int64(1), "text"},
+		{int64(2), []byte{0, 1}},
+		{int64(3), []byte{}},
+		{int64(4), ""},
+		{int64(5), 1.5},
+		{int64(6), int64(-1 << 63)},
+		{int64(7), true},
 	}
 	mustExec(t, db, "INSERT INTO t SELECT c0, c1 FROM temp.source")
 	mustExec(t, db, "INSERT INTO temp.sink(rowid, c1) SELECT a, b FROM t ORDER BY a")
