@@ -235,6 +235,13 @@ func (f *front) last() int64 {
 	return f.next - 1
 }
 
+// halfFree reports whether half of what the limit allows is free.
+func (f *front) halfFree() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledger.waiting() <= f.maxRows/2 && (f.maxBytes == 0 || f.ledger.waitingBytes <= f.maxBytes/2)
+}
+
 // isClosed reports whether close was called.
 func (f *front) isClosed() bool {
 	f.mu.Lock()

@@ -28,6 +28,20 @@ func (s *syncer) report(ev SyncEvent) {
 		"seconds", ev.Duration.Seconds(), "waiting", total.Pending, "synced_total", total.Synced)
 }
 
+// logLimit logs once that the limit was reached, and once that half of the
+// buffer is free again.
+func (s *syncer) logLimit() {
+	st, hit := s.front.status()
+	switch {
+	case hit && !s.full:
+		s.cfg.Logger.Warn("buffer full, Add waits", "table", s.table.String(), "waiting", st.Pending, "max_rows", s.cfg.MaxRows, "max_bytes", s.cfg.MaxBytes)
+		s.full = true
+	case s.full && s.front.halfFree():
+		s.cfg.Logger.Info("buffer has room again", "table", s.table.String(), "waiting", st.Pending)
+		s.full = false
+	}
+}
+
 // logFailure logs the n-th failed attempt in a row. The first ones are logged
 // each, later ones once in a while.
 func (c *core) logFailure(e *dest.Error, n int, delay time.Duration, waiting int64) {

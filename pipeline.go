@@ -139,6 +139,7 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	n := settlement{synced: stored, syncedBytes: bytes, bytes: b.readBytes}
 	n.failed = int64(len(kept) - len(superseded))
 	n.superseded = b.read - n.synced - n.failed
+	s.logLimit()
 	s.front.settle(n)
 	ev.add(n)
 	s.logFailed(b.flush.failed)

@@ -99,6 +99,8 @@ type syncer struct {
 	failed   failedKeys
 	attempts int // failed ones in a row
 
+	full     bool           // the log says that the buffer is full
+
 	logged time.Time // when a frequent kind of run was last logged at full level
 }
 
@@ -153,6 +155,7 @@ func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Re
 	case <-interval:
 		return ReasonInterval, !failing && s.front.last() > s.settled
 	case <-s.front.limitHit:
+		s.logLimit()
 		return ReasonLimit, !failing && s.front.pressed()
 	case call := <-s.calls:
 		call()

@@ -18,9 +18,10 @@ var usualIterations = []int{10000, 2048}
 // Configure makes connections with cfg able to log in to openGauss, besides
 // PostgreSQL. For a pgx.ConnConfig pass the address of its Config field.
 //
-// It wraps cfg.BuildFrontend; a BuildFrontend of the caller's own has to be
-// set before, and AfterNetConnect, DialFunc and the rest are left alone. Copies
-// of cfg keep what it did.
+// It wraps cfg.BuildFrontend and leaves the rest alone, AfterNetConnect and
+// DialFunc included; copies of cfg keep what it did. A BuildFrontend of the
+// caller's own has to be set before. A writer that it puts in between sees the
+// plain password, as it would with a server that asks for it.
 //
 // Iterations are values of the server's auth_iteration_count to try before
 // 10000 and 2048. For the md5_sha256 method, where a count cannot be checked,

@@ -33,8 +33,10 @@
 // the one that pgx would use (from the URL, a passfile, or a pool's
 // BeforeConnect), and pgx keeps its hands on the *tls.Conn.
 //
-// Two settings of pgx follow from it: for require_auth the methods of openGauss
-// count as "password", and channel_binding=require refuses them, rightly.
+// Settings of pgx: for require_auth the methods of openGauss
+// count as "password", and channel_binding=require refuses them, rightly. And
+// openGauss refuses protocol 3.2: max_protocol_version stays at 3.0, pgx's
+// default.
 //
 // # What is checked, and what is not
 //

@@ -14,7 +14,6 @@ const maxLogin = 256 << 10
 // Types of messages.
 const (
 	messageAuth     = 'R'
-	messageError    = 'E'
 	messagePassword = 'p'
 )
 
@@ -45,7 +44,7 @@ const (
 	// means that pgconn.Construct took over a session that is past its login.
 	idle state = iota
 	// listening reads message by message until the server asks, or lets the
-	// client in, or reports an error.
+	// client in.
 	listening
 	// asked has a challenge, and waits for pgx to write the plain password.
 	// Nothing that pgx writes in this state gets to the server.
@@ -137,10 +136,7 @@ func (l *login) receive() error {
 	}
 	l.received += len(message)
 	l.unread = message
-	switch head[0] {
-	case messageError:
-		l.state = passing
-	case messageAuth:
+	if head[0] == messageAuth {
 		return l.authentication(message[len(head):])
 	}
 	return nil
