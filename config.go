@@ -72,7 +72,8 @@ type Config struct {
 
 	// OnSync is called after every sync run, from the writer's own goroutine:
 	// the next run waits until it returns. It may call any method of the
-	// writer that does not wait for a sync (not ForceSync, not Stop).
+	// writer but those that wait for that goroutine: ForceSync, Stop,
+	// RetrySyncErrors and DiscardSyncErrors.
 	OnSync func(SyncEvent)
 }
 

@@ -23,11 +23,12 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 	for _, b := range s.flying {
 		s.launch(ctx, b)
 	}
+	var noMore error // why no further batch is launched; those under way go on
 	for {
 		// A batch is launched before the one ahead of it is settled, so that
 		// the destination does not wait for that.
-		if err := s.topUp(ctx, wanted); err != nil {
-			return err
+		if noMore == nil {
+			noMore = s.topUp(ctx, wanted)
 		}
 		if len(s.landed) > 0 {
 			if err := s.settle(ev); err != nil {
@@ -38,8 +39,8 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 		var outcome <-chan error
 		if len(s.flying) > 0 {
 			outcome = s.flying[0].outcome
-		} else if !wanted(s.settled) {
-			return nil
+		} else if noMore != nil || !wanted(s.settled) {
+			return noMore
 		}
 		select {
 		case err := <-outcome:

@@ -98,17 +98,25 @@ func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err error) {
 	s := w.scratch.Get().(*scratch[T])
 	defer w.release(s)
+	batches := []*tuple.Batch{&s.batch}
 	for i := range rows {
 		if err := w.encode(s, &rows[i]); err != nil {
 			return 0, err
 		}
-		s.batch.Append(0, s.tuple)
+		last := batches[len(batches)-1]
+		if len(last.Data) > maxBatchBytes {
+			last = &tuple.Batch{}
+			batches = append(batches, last)
+		}
+		last.Append(0, s.tuple)
 	}
-	for n < len(rows) {
-		k, err := w.engine.front.add(ctx, s.batch.Slice(n, min(n+addPortion, len(rows))))
-		n += k
-		if err != nil {
-			return n, err
+	for _, b := range batches {
+		for at := 0; at < b.Len(); at += addPortion {
+			k, err := w.engine.front.add(ctx, b.Slice(at, min(at+addPortion, b.Len())))
+			n += k
+			if err != nil {
+				return n, err
+			}
 		}
 	}
 	return n, nil

@@ -84,9 +84,9 @@ func TestAChallengeHasToBeAnswered(t *testing.T) {
 			_, err := l.Write([]byte("p\x00\x00\x00\x0fSecret@123\x00X"))
 			return err
 		},
-		"no end of the password": func(l *login) error { _, err := l.Write([]byte("p\x00\x00\x00\x05!")); return err },
-		"no length":              func(l *login) error { _, err := l.Write([]byte("p\x00\x00\x00\x00")); return err },
-		"reading on":             func(l *login) error { _, err := l.Read(make([]byte, 1)); return err },
+		"no password": func(l *login) error { _, err := l.Write([]byte("p\x00\x00\x00\x04")); return err },
+		"no length":   func(l *login) error { _, err := l.Write([]byte("p\x00\x00\x00\x00")); return err },
+		"reading on":  func(l *login) error { _, err := l.Read(make([]byte, 1)); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var w wire
