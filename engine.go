@@ -51,6 +51,7 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 	e.life, e.end = context.WithCancelCause(context.Background())
 	e.syncer = newSyncer(c, e.store, e.front)
 	e.stager = newStager(e)
+	e.syncer.stageAll = e.stager.flush
 	e.workers.Go(func() { e.stager.loop(e.life) })
 	e.workers.Go(func() { e.syncer.loop(e.life) })
 	e.cfg.Logger.Info("writer started", "table", table.String(), "destination", e.destination,
@@ -60,7 +61,7 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 
 func newStager(e *engine) *stager {
 	return &stager{
-		front: e.front, store: e.store, requests: make(chan chan struct{}),
+		front: e.front, store: e.store, life: e.life, requests: make(chan chan int64),
 		staged: func(last int64) {
 			e.syncer.staged.Store(last)
 			signal(e.syncer.stagedReady)
@@ -78,8 +79,7 @@ func (e *engine) forceSync(ctx context.Context) error {
 	if e.front.isClosed() {
 		return ErrStopped
 	}
-	upTo := e.front.last()
-	err := e.drain(ctx, ReasonForce, upTo)
+	upTo, err := e.drain(ctx, ReasonForce)
 	switch {
 	case err == nil:
 		return e.failed(upTo)
@@ -124,15 +124,16 @@ func (e *engine) discardFailed(ctx context.Context) (discarded int64, err error)
 	return discarded, failure
 }
 
-// drain waits until every row up to the given one is settled.
-func (e *engine) drain(ctx context.Context, reason Reason, upTo int64) error {
+// drain waits until every row added before is settled, and returns the number
+// of the last of them.
+func (e *engine) drain(ctx context.Context, reason Reason) (upTo int64, err error) {
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	if err := e.stager.flush(ctx, e.life); err != nil {
-		return err
+	if upTo, err = e.stager.flush(ctx); err != nil {
+		return 0, err
 	}
-	return e.syncer.await(ctx, reason, upTo)
+	return upTo, e.syncer.await(ctx, reason, upTo)
 }
 
 // stop is Stop. The first call does the work, and its context bounds it; the
@@ -155,8 +156,8 @@ func (e *engine) stop(ctx context.Context) error {
 // shutDown empties the writer as far as ctx allows and ends it.
 func (e *engine) shutDown(ctx context.Context) {
 	defer close(e.stopped)
-	upTo := e.front.close()
-	err := e.drain(ctx, ReasonStop, upTo)
+	e.front.close()
+	upTo, err := e.drain(ctx, ReasonStop)
 	e.end(errEnded)
 	e.workers.Wait()
 	if err == nil {

@@ -44,7 +44,6 @@ func newFront(cfg Config) *front {
 	return &front{
 		maxRows: int64(cfg.MaxRows), maxBytes: cfg.MaxBytes,
 		rowsReady: make(chan struct{}, 1), limitHit: make(chan struct{}, 1),
-		next: 1,
 	}
 }
 
@@ -138,8 +137,7 @@ func (f *front) wait(ctx context.Context) error {
 // push appends a tuple that fits. Called with the mutex held.
 func (f *front) push(t []byte) {
 	c := f.chunk(len(t))
-	c.Append(f.next, t)
-	f.next++
+	c.Append(0, t)
 	f.ledger.added++
 	f.ledger.waitingBytes += int64(len(t))
 	if !f.fits(1) {
@@ -219,20 +217,19 @@ func (f *front) wake() {
 	}
 }
 
-// close refuses rows from now on and returns the number of the last one.
-func (f *front) close() int64 {
+// close refuses rows from now on.
+func (f *front) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
 	f.wake()
-	return f.next - 1
 }
 
-// last is the number of the newest row.
-func (f *front) last() int64 {
+// waiting is the number of rows that are not settled.
+func (f *front) waiting() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.next - 1
+	return f.ledger.waiting()
 }
 
 // halfFree reports whether half of what the limit allows is free.

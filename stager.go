@@ -15,16 +15,19 @@ const (
 	stageRetry = time.Second
 )
 
-// stager moves rows from the front buffer to the staging table. Its goroutine
-// is the only one that does, so rows are staged in arrival order.
+// stager moves rows from the front buffer to the staging table and numbers
+// them. Its goroutine is the only one that does, so rows are staged in the
+// order of their arrival.
 type stager struct {
 	front  *front
 	store  *stage.Store
 	staged func(last int64) // called after every row up to last is staged
 	failed func(error)      // called for each failed attempt; nothing is lost by it
 
-	requests chan chan struct{} // flush: stage everything now, then close the channel
+	life     context.Context
+	requests chan chan int64 // flush: stage everything now, then send the number of the last row
 
+	last   int64 // arrival number of the last staged row; they count from 1
 	chunks []*tuple.Batch
 }
 
@@ -33,7 +36,7 @@ func (s *stager) loop(ctx context.Context) {
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
 	for {
-		var reply chan struct{}
+		var reply chan int64
 		select {
 		case <-ctx.Done():
 			return
@@ -52,7 +55,7 @@ func (s *stager) loop(ctx context.Context) {
 			return
 		}
 		if reply != nil {
-			close(reply)
+			reply <- s.last
 		}
 	}
 }
@@ -61,6 +64,9 @@ func (s *stager) loop(ctx context.Context) {
 func (s *stager) stage(ctx context.Context) bool {
 	s.chunks = s.front.take(s.chunks)
 	for _, c := range s.chunks {
+		for i := range c.Rows {
+			c.Rows[i].Seq = s.last + 1 + int64(i)
+		}
 		for {
 			err := s.store.Append(c)
 			if err == nil {
@@ -73,29 +79,31 @@ func (s *stager) stage(ctx context.Context) bool {
 				return false
 			}
 		}
-		s.staged(c.Rows[c.Len()-1].Seq)
+		s.last += int64(c.Len())
+		s.staged(s.last)
 	}
 	s.front.recycle(s.chunks)
 	clear(s.chunks)
 	return true
 }
 
-// flush returns when every row added before the call is in the staging table.
-func (s *stager) flush(ctx, life context.Context) error {
-	reply := make(chan struct{})
+// flush returns when every row added before the call is in the staging table,
+// with the number of the last staged row.
+func (s *stager) flush(ctx context.Context) (last int64, err error) {
+	reply := make(chan int64, 1)
 	select {
 	case s.requests <- reply:
 	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-life.Done():
-		return ErrStopped
+		return 0, context.Cause(ctx)
+	case <-s.life.Done():
+		return 0, ErrStopped
 	}
 	select {
-	case <-reply:
-		return nil
+	case last := <-reply:
+		return last, nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-life.Done():
-		return ErrStopped
+		return 0, context.Cause(ctx)
+	case <-s.life.Done():
+		return 0, ErrStopped
 	}
 }

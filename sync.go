@@ -82,10 +82,11 @@ type syncer struct {
 	front  *front
 	reduce *reducer // nil: every row is written
 
-	staged      atomic.Int64  // written by the stager
-	stagedReady chan struct{} // room for one signal
-	asked       chan struct{} // room for one signal: goals is not empty
-	calls       chan func()   // work on what belongs to the syncer, done between two runs
+	stageAll    func(context.Context) (last int64, err error) // stager.flush
+	staged      atomic.Int64                                  // written by the stager
+	stagedReady chan struct{}                                 // room for one signal
+	asked       chan struct{}                                 // room for one signal: goals is not empty
+	calls       chan func()                                   // work on what belongs to the syncer, done between two runs
 	mu          sync.Mutex
 	goals       []*goal // guarded by mu
 
@@ -99,7 +100,7 @@ type syncer struct {
 	failed   failedKeys
 	attempts int // failed ones in a row
 
-	full     bool           // the log says that the buffer is full
+	full bool // the log says that the buffer is full
 
 	logged time.Time // when a frequent kind of run was last logged at full level
 }
@@ -153,7 +154,7 @@ func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Re
 	case <-retry:
 		return ReasonRetry, true
 	case <-interval:
-		return ReasonInterval, !failing && s.front.last() > s.settled
+		return ReasonInterval, !failing && s.front.waiting() > 0
 	case <-s.front.limitHit:
 		s.logLimit()
 		return ReasonLimit, !failing && s.front.pressed()
@@ -173,9 +174,9 @@ func (s *syncer) waiting() int64 { return s.staged.Load() - s.settled }
 func (s *syncer) run(ctx context.Context, reason Reason) error {
 	start := time.Now()
 	ev := SyncEvent{Reason: reason}
-	upTo := s.front.last()
+	upTo := s.goalOf(ctx, reason)
 	s.tally.beginRun(reason)
-	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", upTo-s.settled)
+	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
 	ev.Err = s.move(ctx, &ev, func(after int64) bool { return s.wanted(reason, upTo, after) })
 	s.answerReached()
 	s.trim()
@@ -186,6 +187,21 @@ func (s *syncer) run(ctx context.Context, reason Reason) error {
 		s.cfg.OnSync(ev)
 	}
 	return ev.Err
+}
+
+// goalOf is the last row that a run of this reason must move: every row that
+// is in the buffer now. Goals and full batches speak for themselves.
+func (s *syncer) goalOf(ctx context.Context, reason Reason) int64 {
+	if reason == ReasonBatchSize || reason == ReasonForce || reason == ReasonStop {
+		return 0
+	}
+	// If the stager is in trouble, what is staged has to do.
+	ctx, cancel := context.WithTimeout(ctx, stageRetry)
+	defer cancel()
+	if upTo, err := s.stageAll(ctx); err == nil {
+		return upTo
+	}
+	return s.staged.Load()
 }
 
 // wanted reports whether a run moves rows behind the given one too.
@@ -217,7 +233,7 @@ func (s *syncer) trim() {
 // pause books a failed run and returns how long to wait before the next one.
 func (s *syncer) pause(err error) time.Duration {
 	s.attempts++
-	delay, err := s.attemptFailed(err, s.attempts, s.front.last()-s.settled)
+	delay, err := s.attemptFailed(err, s.attempts, s.front.waiting())
 	if errors.Is(err, ErrDestination) {
 		s.answer(err)
 	}

@@ -290,7 +290,8 @@ func (w *MemoryDBWriter[T]) look(ctx context.Context, stage bool) error {
 	if !stage {
 		return nil
 	}
-	return w.engine.stager.flush(ctx, w.engine.life)
+	_, err := w.engine.stager.flush(ctx)
+	return err
 }
 
 // QueryResult is the answer to a query, complete.

@@ -16,8 +16,8 @@ var (
 	ErrServerSignature = errors.New("opengauss: the server's signature does not fit the password")
 
 	// ErrChallenge is a login that ended because the server asked for the
-	// password in a way that the client cannot answer. Nothing derived from the
-	// password was sent.
+	// password in a way that the client cannot answer: by an unknown method, in
+	// a malformed message, or once more after an answer.
 	ErrChallenge = errors.New("opengauss: the server asks for the password in a way that cannot be answered")
 )
 

@@ -33,10 +33,9 @@
 // the one that pgx would use (from the URL, a passfile, or a pool's
 // BeforeConnect), and pgx keeps its hands on the *tls.Conn.
 //
-// Settings of pgx: for require_auth the methods of openGauss
-// count as "password", and channel_binding=require refuses them, rightly. And
-// openGauss refuses protocol 3.2: max_protocol_version stays at 3.0, pgx's
-// default.
+// Of the settings of pgx, require_auth takes these methods for "password", and
+// channel_binding=require refuses them, as they have none. openGauss refuses
+// protocol 3.2: max_protocol_version has to stay at pgx's default, 3.0.
 //
 // # What is checked, and what is not
 //
