@@ -31,7 +31,6 @@ type front struct {
 	mu     sync.Mutex
 	chunks []*tuple.Batch // not empty, the last one is being filled
 	spare  []*tuple.Batch
-	next   int64 // arrival number of the next row, from 1
 	ledger ledger
 	room   chan struct{} // closed when rows leave the memory; nil while nobody waits
 	hit    bool          // the limit was reached since rows last left the memory
