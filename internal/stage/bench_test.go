@@ -3,8 +3,10 @@
 package stage
 
 import (
+	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,113 +14,94 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// Chunks of 512 and 5000 rows of 450 bytes, with few and with a million rows
-// waiting. Wall time suffers from whatever else the machine does: cpu-ns/row
-// is the process's own time, its garbage collector included.
-var benchChunks = []int{512, 5000}
-
-func BenchmarkAppend(b *testing.B) {
-	for _, chunk := range benchChunks {
+// BenchmarkCycle is the life of rows of 450 bytes, staged in batches of a
+// front buffer's chunk (582 rows) or of fewer, read and settled 5000 at a time,
+// with few and with a million rows waiting before them. The figures are CPU time
+// of the process per row, its garbage collector included; wall time would suffer
+// from whatever else the machine does.
+func BenchmarkCycle(b *testing.B) {
+	const batch = 5000
+	for _, rows := range []int{50, 582, 5000} {
 		for _, waiting := range []int{10_000, 1_000_000} {
-			b.Run(fmt.Sprintf("chunk=%d/waiting=%d", chunk, waiting), func(b *testing.B) {
-				b.ReportAllocs()
-				var cost cost
-				var sqlite, heap float64
-				rows := 0
-				for b.Loop() {
-					s := open(b, benchConfig)
-					before := heapBytes()
-					for first := 0; first < waiting; first += chunk {
-						batch := benchBatch(first, chunk)
-						if waiting-first <= 10_000 { // the last ones, on top of all others
-							cost.start()
-						}
-						if err := s.Append(batch); err != nil {
-							b.Fatal(err)
-						}
-						if cost.stop() {
-							rows += chunk
-						}
-					}
-					c := s.Counts()
-					heap = (float64(heapBytes()) - float64(before)) / float64(c.Rows)
-					memory, err := s.Memory()
-					if err != nil {
-						b.Fatal(err)
-					}
-					sqlite = float64(memory) / float64(c.Bytes)
-					s.Close()
-				}
-				cost.report(b, rows)
-				b.ReportMetric(sqlite, "sqlite-bytes/tuple-byte")
-				b.ReportMetric(heap, "heap-bytes/row")
-			})
-		}
-	}
-}
-
-func BenchmarkRead(b *testing.B) {
-	benchDrain(b, func(b *testing.B, cost *cost, s *Store, after int64, chunk int, into *tuple.Batch) {
-		cost.start()
-		err := s.Read(after, chunk, 0, into)
-		cost.stop()
-		if err != nil {
-			b.Fatal(err)
-		}
-	})
-}
-
-func BenchmarkSettle(b *testing.B) {
-	benchDrain(b, func(b *testing.B, cost *cost, s *Store, after int64, chunk int, into *tuple.Batch) {
-		if err := s.Read(after, chunk, 0, into); err != nil {
-			b.Fatal(err)
-		}
-		cost.start()
-		err := s.Settle(into.Rows[0].Seq, into.Rows[len(into.Rows)-1].Seq, nil)
-		cost.stop()
-		if err != nil {
-			b.Fatal(err)
-		}
-	})
-}
-
-func benchDrain(b *testing.B, step func(b *testing.B, cost *cost, s *Store, after int64, chunk int, into *tuple.Batch)) {
-	for _, chunk := range benchChunks {
-		for _, waiting := range []int{10_000, 1_000_000} {
-			b.Run(fmt.Sprintf("chunk=%d/waiting=%d", chunk, waiting), func(b *testing.B) {
-				b.ReportAllocs()
-				var cost cost
+			b.Run(fmt.Sprintf("append=%d/waiting=%d", rows, waiting), func(b *testing.B) {
+				s := open(b, benchConfig)
+				next, after, staged := fill(b, s, 0, waiting), int64(-1), 0
+				var add, read, settle time.Duration
 				var into tuple.Batch
-				for range chunk { // as big as a reader's recycled batch
-					into.Append(0, benchRow)
-				}
-				rows := 0
-				for b.Loop() {
-					s := open(b, benchConfig)
-					for first := 0; first < waiting; first += chunk {
-						if err := s.Append(benchBatch(first, chunk)); err != nil {
-							b.Fatal(err)
+				cycle := func() {
+					add += cpu(b, func() (err error) {
+						for staged = 0; staged < batch && err == nil; staged += rows {
+							err = s.Append(benchBatch(next, rows))
+							next += rows
 						}
-					}
-					for after, n := int64(-1), 0; n < 10_000; n += chunk {
-						step(b, &cost, s, after, chunk, &into)
-						rows += chunk
-						after += int64(chunk)
-					}
-					s.Close()
+						return err
+					})
+					read += cpu(b, func() error { return s.Read(after, staged, 0, &into) })
+					after = into.Rows[into.Len()-1].Seq
+					settle += cpu(b, func() error { return s.Settle(after, nil) })
 				}
-				cost.report(b, rows)
+				for range 4 { // the first pages that are used again
+					cycle()
+				}
+				add, read, settle = 0, 0, 0
+				b.ReportAllocs()
+				for b.Loop() {
+					cycle()
+				}
+				n := float64(b.N * staged)
+				b.ReportMetric(float64(add)/n, "append-ns/row")
+				b.ReportMetric(float64(read)/n, "read-ns/row")
+				b.ReportMetric(float64(settle)/n, "settle-ns/row")
 			})
 		}
 	}
 }
 
-var benchConfig = Config{View: "t", Columns: []tuple.Column{{Name: "a", Type: tuple.Text}}}
+// BenchmarkFill stages rows in memory that the process did not have before, and
+// says how much they take.
+func BenchmarkFill(b *testing.B) {
+	const rows = 600_000
+	var spent time.Duration
+	for b.Loop() {
+		s := open(b, benchConfig)
+		heap := heapBytes()
+		spent += cpu(b, func() error { fill(b, s, 0, rows); return nil })
+		c := s.Counts()
+		memory, err := s.Memory()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(memory)/float64(c.Bytes), "sqlite-bytes/tuple-byte")
+		b.ReportMetric((heapBytes()-heap)/float64(c.Rows), "heap-bytes/row")
+		s.Close()
+	}
+	b.ReportMetric(float64(spent)/float64(b.N)/rows, "append-ns/row")
+}
 
-var (
-	benchRow   = make([]byte, 450)
-	benchSlabs = map[int]*tuple.Batch{}
-)
+// BenchmarkQuery reads the view of 100,000 rows.
+func BenchmarkQuery(b *testing.B) {
+	s := open(b, benchConfig)
+	fill(b, s, 0, 100_000)
+	for _, q := range []string{
+		"SELECT count(*) FROM t",
+		"SELECT count(*) FROM t WHERE size > 7",
+		"SELECT count(*) FROM t WHERE path = 'x'",
+		"SELECT count(*) FROM t WHERE size > 7 AND size < 9 AND path = 'x'",
+	} {
+		b.Run(q, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := s.Query(context.Background(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(s.Counts().Rows), "ns/row")
+		})
+	}
+}
+
+var benchConfig = Config{View: "t", Columns: []tuple.Column{{Name: "path", Type: tuple.Text}, {Name: "size", Type: tuple.Int8}}}
+
+var benchSlabs = map[int]*tuple.Batch{}
 
 // benchBatch returns rows with consecutive arrival numbers, always in the
 // same memory.
@@ -127,7 +110,7 @@ func benchBatch(first, n int) *tuple.Batch {
 	if b == nil {
 		b = new(tuple.Batch)
 		for range n {
-			b.Append(0, benchRow)
+			b.Append(0, row(strings.Repeat("x", 450-18), 7))
 		}
 		benchSlabs[n] = b
 	}
@@ -137,56 +120,37 @@ func benchBatch(first, n int) *tuple.Batch {
 	return b
 }
 
-// cost sums up time between start and stop.
-type cost struct {
-	running         bool
-	wall, cpu       time.Duration
-	started         time.Time
-	startedCPU      time.Duration
-	mallocs, malloc uint64
-}
-
-func (c *cost) start() {
-	c.running = true
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	c.malloc = m.Mallocs
-	c.started, c.startedCPU = time.Now(), cpuTime()
-}
-
-func (c *cost) stop() bool {
-	if !c.running {
-		return false
+// fill stages n rows or a few more, and returns the next arrival number.
+func fill(b *testing.B, s *Store, first, n int) (next int) {
+	const rows = 582
+	for next = first; next < first+n; next += rows {
+		if err := s.Append(benchBatch(next, rows)); err != nil {
+			b.Fatal(err)
+		}
 	}
-	c.running = false
-	c.wall += time.Since(c.started)
-	c.cpu += cpuTime() - c.startedCPU
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	c.mallocs += m.Mallocs - c.malloc
-	return true
+	return next
 }
 
-func (c *cost) report(b *testing.B, rows int) {
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(0, "B/op")
-	b.ReportMetric(0, "allocs/op")
-	b.ReportMetric(float64(c.wall)/float64(rows), "ns/row")
-	b.ReportMetric(float64(c.cpu)/float64(rows), "cpu-ns/row")
-	b.ReportMetric(float64(c.mallocs)/float64(rows), "mallocs/row")
+// cpu returns the CPU time that fn took.
+func cpu(b *testing.B, fn func() error) time.Duration {
+	before := cpuTime(b)
+	if err := fn(); err != nil {
+		b.Fatal(err)
+	}
+	return cpuTime(b) - before
 }
 
-func cpuTime() time.Duration {
+func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
+		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func heapBytes() uint64 {
+func heapBytes() float64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	return float64(m.HeapAlloc)
 }

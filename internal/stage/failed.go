@@ -1,7 +1,9 @@
 package stage
 
 import (
+	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -20,8 +22,9 @@ type Failure struct {
 const (
 	failureColumns = 8
 
-	failSQL = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5 + ifnull(attempts, 0), ifnull(first, c6), c7" +
-		" FROM temp." + sourceName + " LEFT JOIN main.retried ON seq = c0"
+	failSQL   = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5, c6, c7 FROM temp." + sourceName
+	refailSQL = `UPDATE main.failed SET sqlstate = c2, "column" = c3, message = c4, attempts = c5, first = c6, last = c7` +
+		" FROM temp." + sourceName + " WHERE seq = c0"
 	failuresSQL = `SELECT seq, tuple, sqlstate, "column", message, attempts, first, last FROM main.failed WHERE seq > ? ORDER BY seq LIMIT ?`
 )
 
@@ -92,63 +95,70 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 	return failed, rows.Err()
 }
 
-// Requeue moves up to limit failed rows after the given arrival number back
-// into staging, in ascending order, all or none, each under a new arrival
-// number from nextSeq. Those must be as Append wants them. nextSeq must not
-// use the store. Zero means no limit. The rows and bytes moved are returned; no
-// rows means that there are none. Attempts and first failure are remembered (see
-// Settle).
-func (s *Store) Requeue(after int64, limit int, nextSeq func() int64) (rows int, bytes int64, err error) {
+// Amend deletes the failed rows with the arrival numbers gone, those that are
+// not there excepted, and gives the failed rows of again, which must be there, a
+// new SQLState, Column, Message, Attempts, First and Last; the tuple stays. It
+// happens as a whole or not at all.
+func (s *Store) Amend(gone []int64, again []Failure) error {
 	if err := s.lock(); err != nil {
-		return 0, 0, err
+		return err
 	}
 	defer s.mu.Unlock()
-	rows, bytes, err = s.requeue(after, limit, nextSeq)
-	if err != nil {
-		return 0, 0, fmt.Errorf("put failed rows after %d back: %w", after, err)
-	}
-	return rows, bytes, nil
-}
-
-func (s *Store) requeue(after int64, limit int, nextSeq func() int64) (int, int64, error) {
-	failed, err := s.listFailures(after, limit)
-	if err != nil || len(failed) == 0 {
-		return 0, 0, err
-	}
-	last := s.last
-	moves := make(renumbering, len(failed))
-	for i := range failed {
-		seq := nextSeq()
-		if seq <= last {
-			return 0, 0, fmt.Errorf("the new arrival number %d is not above %d", seq, last)
-		}
-		moves[i], last = [2]int64{failed[i].Seq, seq}, seq
-	}
-	s.source.Rows = moves
-	defer func() { s.source.Rows = nil }()
-	err = s.transaction(func() error {
-		if _, err := s.unfailInto.Exec(); err != nil {
+	var rows, bytes int64
+	err := s.transaction(func() (err error) {
+		if rows, bytes, err = s.removeFailures(gone); err != nil {
 			return err
 		}
-		if _, err := s.unfailKeep.Exec(); err != nil {
-			return err
-		}
-		_, err := s.unfail.Exec()
-		return err
+		return s.updateFailures(again)
 	})
 	if err != nil {
-		return 0, 0, err
+		return fmt.Errorf("amend failed rows, %d to delete and %d to change: %w", len(gone), len(again), err)
 	}
-	n, size := int64(len(failed)), failureBytes(failed)
-	s.last = last
-	s.retried += n
-	s.count(n, size, -n, -size)
-	return len(failed), size, nil
+	s.count(0, 0, -rows, -bytes)
+	return nil
 }
 
-// renumbering is pairs of old and new arrival number.
-type renumbering [][2]int64
+func (s *Store) removeFailures(gone []int64) (rows, bytes int64, err error) {
+	if len(gone) == 0 {
+		return 0, 0, nil
+	}
+	s.source.Rows = numbers(gone)
+	defer func() { s.source.Rows = nil }()
+	if err := s.unfailSize.QueryRow().Scan(&rows, &bytes); err != nil {
+		return 0, 0, err
+	}
+	_, err = s.unfail.Exec()
+	return rows, bytes, err
+}
 
-func (r renumbering) Len() int { return len(r) }
+func (s *Store) updateFailures(again []Failure) error {
+	if len(again) == 0 {
+		return nil
+	}
+	s.source.Rows = failedRows(again)
+	defer func() { s.source.Rows = nil }()
+	r, err := s.refail.Exec()
+	if err != nil {
+		return err
+	}
+	n, err := r.RowsAffected()
+	if err != nil || n == int64(len(again)) {
+		return err
+	}
+	var seq int64
+	switch err := s.unknown.QueryRow().Scan(&seq); err {
+	case nil:
+		return fmt.Errorf("row %d is no failed row", seq)
+	case sql.ErrNoRows:
+		return errors.New("a row is to be changed twice")
+	default:
+		return err
+	}
+}
 
-func (r renumbering) Value(row, col int) (driver.Value, error) { return r[row][col], nil }
+// numbers are arrival numbers.
+type numbers []int64
+
+func (n numbers) Len() int { return len(n) }
+
+func (n numbers) Value(row, _ int) (driver.Value, error) { return n[row], nil }

@@ -1,12 +1,10 @@
 package stage
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"modernc.org/sqlite/vtab"
 
@@ -14,7 +12,8 @@ import (
 )
 
 // Append stages the rows of b, all or none, and copies them. Their arrival
-// numbers must ascend, and be above every number that the store has had.
+// numbers must be contiguous and ascend, and be above every number that the
+// store has had.
 func (s *Store) Append(b *tuple.Batch) error {
 	if b.Len() == 0 {
 		return nil
@@ -23,41 +22,64 @@ func (s *Store) Append(b *tuple.Batch) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	last := s.last
-	for i := range b.Rows {
-		if seq := b.Rows[i].Seq; seq <= last {
-			return fmt.Errorf("stage row %d of %d: its arrival number %d is not above %d", i, b.Len(), seq, last)
-		}
-		last = b.Rows[i].Seq
+	if err := s.checkRows(b); err != nil {
+		return err
 	}
-	s.source.Rows = stagedRows{b}
+	extents, room := cut(b, s.room)
+	added := chunks{b: b, extents: extents, buf: s.buf[:0]}
+	s.source.Rows = &added
 	defer func() { s.source.Rows = nil }()
 	if _, err := s.insert.Exec(); err != nil {
-		i := s.source.Row()
-		return fmt.Errorf("stage row %d of %d (arrival number %d, %d bytes): %w", i, b.Len(), b.Rows[i].Seq, b.Rows[i].Len, err)
+		e := extents[s.source.Row()]
+		return fmt.Errorf("stage the rows %d to %d, %d bytes, out of %d rows: %w", e.first, e.last, e.bytes, b.Len(), err)
 	}
-	s.last = last
+	if s.buf = added.buf; cap(s.buf) > 2*maxChunk {
+		s.buf = nil
+	}
+	s.last = b.Rows[b.Len()-1].Seq
+	s.room = room
+	s.extents = append(s.extents, extents...)
 	s.count(int64(b.Len()), b.Bytes(), 0, 0)
 	return nil
 }
 
-// stagedRows are rows of the table staging.
-type stagedRows struct{ b *tuple.Batch }
-
-func (r stagedRows) Len() int { return r.b.Len() }
-
-func (r stagedRows) Value(row, col int) (driver.Value, error) {
-	if col == 0 {
-		return r.b.Rows[row].Seq, nil
+func (s *Store) checkRows(b *tuple.Batch) error {
+	first := b.Rows[0].Seq
+	if first <= s.last {
+		return fmt.Errorf("stage %d rows: the first arrival number %d is not above %d", b.Len(), first, s.last)
 	}
-	return r.b.Tuple(row), nil
+	for i := range b.Rows {
+		switch r := &b.Rows[i]; {
+		case r.Seq != first+int64(i):
+			return fmt.Errorf("stage row %d of %d: its arrival number %d does not follow %d", i, b.Len(), r.Seq, b.Rows[i-1].Seq)
+		case r.Len > tuple.MaxLen:
+			return fmt.Errorf("stage row %d of %d (arrival number %d): %d bytes, more than a row can have", i, b.Len(), r.Seq, r.Len)
+		}
+	}
+	return nil
+}
+
+// chunks are new rows of the table chunk.
+type chunks struct {
+	b       *tuple.Batch
+	extents extents
+	buf     []byte // the chunk that SQLite is about to copy
+}
+
+func (c *chunks) Len() int { return len(c.extents) }
+
+func (c *chunks) Value(row, col int) (driver.Value, error) {
+	e := &c.extents[row]
+	if col == 0 {
+		return e.first, nil
+	}
+	from := c.b.Rows[0].Seq
+	c.buf = appendChunk(c.buf[:0], c.b, int(e.first-from), int(e.last-from)+1)
+	return c.buf, nil
 }
 
 // maxRead keeps the offsets within a batch in their 32 bits.
 const maxRead = math.MaxInt32
-
-// errFull ends a read.
-var errFull = errors.New("enough bytes")
 
 // Read replaces the contents of into by the staged rows whose arrival numbers
 // follow after, in ascending order: at most maxRows rows and, unless a single
@@ -68,125 +90,52 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 		return err
 	}
 	defer s.mu.Unlock()
-	if err := s.readInto(after, maxRows, maxBytes, into); err != nil {
-		return err
+	into.Reset()
+	if maxRows <= 0 {
+		maxRows = math.MaxInt
 	}
-	s.remember(into)
+	if maxBytes <= 0 || maxBytes > maxRead {
+		maxBytes = maxRead
+	}
+	after = max(after, s.settled)
+	err := s.eachChunk(after, func(e extent, c chunk) bool {
+		return c.read(e.rowsTo(after), e.first, maxRows, maxBytes, into) && into.Len() < maxRows
+	})
+	if err != nil {
+		return fmt.Errorf("read staged rows after %d: %w", after, err)
+	}
 	return nil
 }
 
 // Page returns up to limit staged rows after the given arrival number, in
 // ascending order, as a batch of the caller's. Zero means no limit.
 func (s *Store) Page(after int64, limit int) (*tuple.Batch, error) {
-	if err := s.lock(); err != nil {
-		return nil, err
-	}
-	defer s.mu.Unlock()
 	b := new(tuple.Batch)
-	return b, s.readInto(after, limit, 0, b)
+	return b, s.Read(after, limit, 0, b)
 }
 
-func (s *Store) readInto(after int64, maxRows, maxBytes int, into *tuple.Batch) error {
-	into.Reset()
-	if maxRows <= 0 {
-		maxRows = -1
+// errEnough ends a statement.
+var errEnough = errors.New("enough chunks")
+
+// eachChunk calls fn for the chunks that have rows after the given arrival
+// number, in ascending order, as long as fn wants more. The chunk is SQLite's
+// memory and valid only until fn returns.
+func (s *Store) eachChunk(after int64, fn func(e extent, c chunk) (more bool)) error {
+	next := s.extents[s.extents.endedBy(after):]
+	if len(next) == 0 {
+		return nil
 	}
-	if maxBytes <= 0 || maxBytes > maxRead {
-		maxBytes = maxRead
-	}
-	full := false
-	s.sink.Row = func(seq int64, row []vtab.Value) error {
-		t := row[0].([]byte)
-		if full = len(into.Rows) > 0 && len(into.Data)+len(t) > maxBytes; full {
-			return errFull
+	enough := false
+	s.sink.Row = func(_ int64, row []vtab.Value) error {
+		if enough = !fn(next[0], row[0].([]byte)); enough {
+			return errEnough
 		}
-		into.Append(seq, t)
+		next = next[1:]
 		return nil
 	}
 	defer func() { s.sink.Row = nil }()
-	if _, err := s.read.Exec(after, maxRows); err != nil && !full {
-		return fmt.Errorf("read staged rows after %d: %w", after, err)
-	}
-	return nil
-}
-
-// extent is the rows from one arrival number to another. As numbers only
-// grow, it changes only when some of them are settled.
-type extent struct{ lo, hi, bytes int64 }
-
-// maxExtents is how many reads are remembered: more than are in flight.
-const maxExtents = 16
-
-// remember spares Settle from adding up the sizes of what was just read.
-func (s *Store) remember(b *tuple.Batch) {
-	if b.Len() == 0 {
-		return
-	}
-	if len(s.extents) == maxExtents {
-		s.extents = append(s.extents[:0], s.extents[1:]...)
-	}
-	s.extents = append(s.extents, extent{b.Rows[0].Seq, b.Rows[b.Len()-1].Seq, b.Bytes()})
-}
-
-// sizeOf returns the bytes of the rows from lo to hi.
-func (s *Store) sizeOf(lo, hi int64) (bytes int64, err error) {
-	for _, e := range s.extents {
-		if e.lo == lo && e.hi == hi {
-			return e.bytes, nil
-		}
-	}
-	return bytes, s.size.QueryRow(lo, hi).Scan(&bytes)
-}
-
-// Settle ends the stay of the rows with arrival numbers from lo to hi: the
-// failures are kept as failed rows, all others are gone. It happens as a whole
-// or not at all. With lo above hi it only adds failures.
-//
-// A row that had failed before (see Requeue) keeps the time of its first
-// failure, and its attempts are added up.
-func (s *Store) settleRange(lo, hi int64, failed []Failure) error {
-	if err := s.lock(); err != nil {
+	if _, err := s.read.Exec(next[0].first); err != nil && !enough {
 		return err
 	}
-	defer s.mu.Unlock()
-	if err := s.settle(lo, hi, failed); err != nil {
-		return fmt.Errorf("settle rows %d to %d with %d failures: %w", lo, hi, len(failed), err)
-	}
 	return nil
-}
-
-func (s *Store) settle(lo, hi int64, failed []Failure) error {
-	bytes, err := s.sizeOf(lo, hi)
-	if err != nil {
-		return err
-	}
-	var removed, forgotten int64
-	if len(failed) == 0 && s.retried == 0 {
-		removed, err = affected(s.remove.Exec(lo, hi)) // a transaction of its own
-	} else {
-		err = s.transaction(func() (err error) {
-			if removed, err = affected(s.remove.Exec(lo, hi)); err != nil {
-				return err
-			}
-			if err = s.addFailures(failed); err != nil {
-				return err
-			}
-			forgotten, err = affected(s.forget.Exec(lo, hi))
-			return err
-		})
-	}
-	if err != nil {
-		return err
-	}
-	s.extents = slices.DeleteFunc(s.extents, func(e extent) bool { return e.lo <= hi && lo <= e.hi })
-	s.retried -= forgotten
-	s.count(-removed, -bytes, int64(len(failed)), failureBytes(failed))
-	return nil
-}
-
-func affected(r sql.Result, err error) (int64, error) {
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
 }

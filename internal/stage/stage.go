@@ -1,29 +1,30 @@
 // Package stage keeps the rows that wait for the destination, as tuples, in a
 // private in-memory SQLite database:
 //
-//	main.staging                       rows that wait
-//	    seq      INTEGER PRIMARY KEY     arrival number
-//	    tuple    BLOB                    the row (see package tuple)
+//	main.chunk                         rows that wait
+//	    first    INTEGER PRIMARY KEY     arrival number of the first one
+//	    data     BLOB                    the tuples of contiguous rows (see chunk)
 //
 //	main.failed                        rows that the destination refused
-//	    seq, tuple                       as above; a row is in one of the two
+//	    seq      INTEGER PRIMARY KEY     arrival number
+//	    tuple    BLOB                    the row (see package tuple)
 //	    sqlstate, "column", message      why
 //	    attempts                         how often it was tried
 //	    first, last                      when it failed, microseconds since 1970
 //
-//	main.retried                       what is to be remembered of rows that
-//	    seq, attempts, first             went back from failed to staging
-//
-//	temp.<table>                       view: staging with a column per field,
-//	                                     and _seq
+//	temp.<table>                       view: the rows that wait, with a column
+//	                                     per field, and _seq
 //	temp.<table>_failed                view: failed, likewise, and _sqlstate,
 //	                                     _column, _error, _attempts, _first, _last
 //
-// Rows enter and leave staging in blocks, each by one statement over a virtual
-// table, so that a row costs about a microsecond and nothing on the Go heap.
+// Rows come and go in batches. What SQLite and its driver do for each row that
+// they store costs more than all the rest of a row's way through the library, so
+// SQLite stores chunks of rows: a batch is cut into pieces of a database page,
+// and a row is a few copied bytes.
 //
-// Arrival numbers only grow: whoever has read up to a number has seen every
-// row up to it, and can settle that range as a whole.
+// Arrival numbers only grow, and rows leave in that order: what is settled is
+// all up to one number. Chunks are deleted once all their rows are settled; the
+// number hides the rows of the first chunk that have been.
 package stage
 
 import (
@@ -65,15 +66,17 @@ type Store struct {
 	reading bool           // a statement of Query's caller is being prepared or run;
 	selects bool           // it does SELECT,
 	denied  bool           // it wants what it may not
-	last    int64          // the highest seq that was ever staged
-	extents []extent       // of the latest reads
-	retried int64          // rows in main.retried
+	last    int64          // the highest arrival number that was ever staged
+	settled int64          // no row up to this number is staged any more
+	extents extents        // of the chunks
+	room    int64          // about what is left of the last chunk's page
+	buf     []byte         // for Append
 
 	begin, commit, rollback      *sql.Stmt
-	insert, read, size, remove   *sql.Stmt
-	fail, failures, forget       *sql.Stmt
-	unfailInto, unfailKeep       *sql.Stmt
-	unfail                       *sql.Stmt
+	insert, read, delete         *sql.Stmt
+	fail, failures               *sql.Stmt
+	unfailSize, unfail           *sql.Stmt
+	refail, unknown              *sql.Stmt
 	pageCount, freePages, vacuum *sql.Stmt
 }
 
@@ -84,10 +87,10 @@ type Counts struct {
 }
 
 // pageSize is large because the allocator below SQLite rounds up what it takes
-// for a page: the process holds 2.3 bytes per byte of row with pages of 4 KiB,
-// 1.35 with 16, 1.2 with 32 and 1.12 with 64. Each page of 64 KiB is a memory
-// mapping of its own, of which Linux by default allows a process 65530: about
-// 4 GiB of rows.
+// for a page: the process holds 1.34 bytes per byte of row with pages of 16 KiB,
+// 1.26 with 32 and 1.09 with 64. Each page of 64 KiB is a memory mapping of its
+// own, of which Linux by default allows a process 65530: about 4 GiB of rows.
+// Smaller ones share mappings, eight times fewer with 32 KiB.
 const pageSize = 64 << 10
 
 var setup = []string{
@@ -95,18 +98,20 @@ var setup = []string{
 	"PRAGMA auto_vacuum = INCREMENTAL", // for Trim
 	"PRAGMA journal_mode = MEMORY",     // for atomic statements
 	"PRAGMA temp_store = MEMORY",
-	"CREATE TABLE staging(seq INTEGER PRIMARY KEY, tuple BLOB NOT NULL)",
+	"CREATE TABLE chunk(first INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 	`CREATE TABLE failed(seq INTEGER PRIMARY KEY, tuple BLOB NOT NULL, sqlstate TEXT NOT NULL, "column" TEXT NOT NULL,
 		message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
-	"CREATE TABLE retried(seq INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, first INTEGER NOT NULL)",
 }
 
 // Names of the virtual tables, all in the temp schema, where a view may have
-// any other name: statements say which schema they mean.
+// any other name: statements say which schema they mean. None may end in
+// "_failed", as the name of a view does.
 const (
 	sourceName  = "memdbwriter_source"
 	sinkName    = "memdbwriter_sink"
 	watchedName = "memdbwriter_watched"
+	stagedName  = "memdbwriter_staged_rows"
+	failedName  = "memdbwriter_failed_rows"
 )
 
 // privateDriver serves all stores.
@@ -121,20 +126,26 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		view:    name,
 		last:    math.MinInt64,
+		settled: math.MinInt64,
 		source:  &vtable.Source{Name: sourceName, Columns: failureColumns},
 		sink:    &vtable.Sink{Name: sinkName, Columns: 1},
 		watched: &vtable.Source{Name: watchedName, Columns: 1},
 	}
 	s.counts.Store(&Counts{})
-	if err := s.open(views); err != nil {
+	if err := s.open(views, cfg.Columns); err != nil {
 		return nil, errors.Join(fmt.Errorf("open staging store: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(views []string) (err error) {
+func (s *Store) open(views []string, columns []tuple.Column) (err error) {
 	ctx := context.Background()
-	s.db, err = privateDriver.Open(":memory:", append(setup[:len(setup):len(setup)], views...), s.source, s.sink, s.watched)
+	function := func(name string, rows func() vtable.Call) *vtable.Function {
+		return &vtable.Function{Name: name, Args: 2, Columns: len(columns) + 1, New: rows}
+	}
+	s.db, err = privateDriver.Open(":memory:", append(setup[:len(setup):len(setup)], views...), s.source, s.sink, s.watched,
+		function(stagedName, func() vtable.Call { return &stagedRows{viewRows: viewRows{columns: columns}, store: s} }),
+		function(failedName, func() vtable.Call { return &failedRow{viewRows{columns: columns}} }))
 	if err != nil {
 		return err
 	}
@@ -146,17 +157,16 @@ func (s *Store) open(views []string) (err error) {
 		&s.commit:   "COMMIT",
 		&s.rollback: "ROLLBACK",
 
-		&s.insert: "INSERT INTO main.staging SELECT c0, c1 FROM temp." + sourceName,
-		&s.read:   "INSERT INTO temp." + sinkName + "(rowid, c0) SELECT seq, tuple FROM main.staging WHERE seq > ? ORDER BY seq LIMIT ?",
-		&s.size:   "SELECT ifnull(sum(length(tuple)), 0) FROM main.staging WHERE seq BETWEEN ? AND ?",
-		&s.remove: "DELETE FROM main.staging WHERE seq BETWEEN ? AND ?",
+		&s.insert: "INSERT INTO main.chunk SELECT c0, c1 FROM temp." + sourceName,
+		&s.read:   "INSERT INTO temp." + sinkName + "(rowid, c0) SELECT first, data FROM main.chunk WHERE first >= ? ORDER BY first",
+		&s.delete: "DELETE FROM main.chunk WHERE first <= ?",
 
 		&s.fail:       failSQL,
-		&s.forget:     "DELETE FROM main.retried WHERE seq BETWEEN ? AND ?",
 		&s.failures:   failuresSQL,
-		&s.unfailInto: "INSERT INTO main.staging SELECT c1, tuple FROM temp." + sourceName + " CROSS JOIN main.failed ON seq = c0",
-		&s.unfailKeep: "INSERT INTO main.retried SELECT c1, attempts, first FROM temp." + sourceName + " CROSS JOIN main.failed ON seq = c0",
+		&s.unfailSize: "SELECT count(*), ifnull(sum(length(tuple)), 0) FROM main.failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
 		&s.unfail:     "DELETE FROM main.failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
+		&s.refail:     refailSQL,
+		&s.unknown:    "SELECT c0 FROM temp." + sourceName + " WHERE c0 NOT IN (SELECT seq FROM main.failed)",
 
 		&s.pageCount: "PRAGMA page_count",
 		&s.freePages: "PRAGMA freelist_count",

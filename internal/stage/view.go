@@ -2,7 +2,6 @@ package stage
 
 import (
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,36 +12,13 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// The SQL functions behind the columns of the views.
-const (
-	fieldName = "memdbwriter_field" // of tuple, index of the field, its tuple.Type
-	timeName  = "memdbwriter_time"  // of microseconds since 1970
-)
+const timeName = "memdbwriter_time" // SQL function of microseconds since 1970
 
 var functions = map[string]*sqlite.FunctionImpl{
-	fieldName: {NArgs: 3, Deterministic: true, VolatileArgs: true, Scalar: field},
 	timeName: {NArgs: 1, Deterministic: true, Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		micros, _ := args[0].(int64)
 		return timestamp(time.UnixMicro(micros))
 	}},
-}
-
-func field(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-	t, _ := args[0].([]byte)
-	i, _ := args[1].(int64)
-	typ, _ := args[2].(int64)
-	if len(t) < 2 {
-		return nil, tuple.ErrMalformed
-	}
-	n := int(binary.BigEndian.Uint16(t))
-	if err := tuple.Check(t, n); err != nil {
-		return nil, err
-	}
-	if i < 0 || i >= int64(n) {
-		return nil, fmt.Errorf("%w: %d fields, and not a field %d", tuple.ErrMalformed, n, i)
-	}
-	b, _ := tuple.Field(t, int(i))
-	return tuple.Value(tuple.Type(typ), b)
 }
 
 // timestamp returns t as the views show it.
@@ -65,25 +41,27 @@ func views(cfg Config) (ddl []string, name string, err error) {
 		name = "_" + name
 	}
 	names := taken(cfg.Columns)
-	fields := make([]string, len(cfg.Columns))
+	columns := make([]string, len(cfg.Columns))
 	for i, c := range cfg.Columns {
 		as := c.Name
 		if names[fold(as)] != i {
 			as = names.distinct(c.Name, func(n int) string { return fmt.Sprintf("%s_%d", c.Name, n+1) })
 		}
-		fields[i] = fmt.Sprintf("%s(tuple, %d, %d) AS %s", fieldName, i, c.Type, quote(as))
+		columns[i] = quote(as)
 	}
-	extra := func(column, as string) string {
-		as = names.distinct(as, func(n int) string { return strings.Repeat("_", n) + as })
-		return column + " AS " + quote(as)
+	extra := func(as string) {
+		columns = append(columns, quote(names.distinct(as, func(n int) string { return strings.Repeat("_", n) + as })))
 	}
-	seq := extra("seq", "_seq")
-	ddl = []string{
-		fmt.Sprintf("CREATE TEMP VIEW %s AS SELECT %s FROM main.staging", quote(name), list(fields, seq)),
-		fmt.Sprintf("CREATE TEMP VIEW %s AS SELECT %s FROM main.failed", quote(name+"_failed"), list(fields, seq,
-			extra("sqlstate", "_sqlstate"), extra(`"column"`, "_column"), extra("message", "_error"), extra("attempts", "_attempts"),
-			extra(timeName+"(first)", "_first"), extra(timeName+"(last)", "_last"))),
+	extra("_seq")
+	staged := fmt.Sprintf("CREATE TEMP VIEW %s(%s) AS SELECT row.* FROM main.chunk CROSS JOIN temp.%s(first, data) AS row",
+		quote(name), strings.Join(columns, ", "), stagedName)
+	for _, as := range []string{"_sqlstate", "_column", "_error", "_attempts", "_first", "_last"} {
+		extra(as)
 	}
+	failed := fmt.Sprintf(`CREATE TEMP VIEW %s(%s) AS SELECT row.*, sqlstate, "column", message, attempts, %s(first), %[3]s(last)`+
+		" FROM main.failed CROSS JOIN temp.%[4]s(seq, tuple) AS row",
+		quote(name+"_failed"), strings.Join(columns, ", "), timeName, failedName)
+	ddl = []string{staged, failed}
 	for _, s := range ddl {
 		if strings.ContainsRune(s, 0) {
 			return nil, "", errors.New("a name contains a NUL character")
@@ -92,15 +70,11 @@ func views(cfg Config) (ddl []string, name string, err error) {
 	return ddl, name, nil
 }
 
-func list(fields []string, extra ...string) string {
-	return strings.Join(append(fields[:len(fields):len(fields)], extra...), ", ")
-}
-
 // reserved tells the names that the temp schema, where the views are, has no
 // room for.
 func reserved(name string) bool {
 	switch n := fold(name); n {
-	case sourceName, sinkName, watchedName:
+	case sourceName, sinkName, watchedName, stagedName, failedName:
 		return true
 	default:
 		return strings.HasPrefix(n, "sqlite_")

@@ -1,20 +1,6 @@
 package vtable
 
-import (
-	"database/sql/driver"
-
-	"modernc.org/sqlite/vtab"
-)
-
-// Rows is what a Source serves.
-type Rows interface {
-	Len() int
-	// Value returns a column of a row: nil, int64, float64, bool, string or
-	// []byte. SQLite copies it before it asks for the next one. It is asked
-	// only for the columns that the statement names; an error ends the
-	// statement and becomes part of its message.
-	Value(row, col int) (driver.Value, error)
-}
+import "modernc.org/sqlite/vtab"
 
 // Source is a read-only virtual table over the rows of Go: columns c0, c1, ...
 // without types, rowid the index of the row, always read from the first row
@@ -48,7 +34,7 @@ func (s *Source) BestIndex(info *vtab.IndexInfo) error {
 }
 
 // Open is part of vtab.Table.
-func (s *Source) Open() (vtab.Cursor, error) { return &cursor{source: s}, nil }
+func (s *Source) Open() (vtab.Cursor, error) { return &sourceCursor{source: s}, nil }
 
 // Disconnect is part of vtab.Table.
 func (s *Source) Disconnect() error { return nil }
@@ -56,37 +42,19 @@ func (s *Source) Disconnect() error { return nil }
 // Destroy is part of vtab.Table.
 func (s *Source) Destroy() error { return nil }
 
-// cursor is one scan of a source.
-type cursor struct {
+// sourceCursor is one scan of a source.
+type sourceCursor struct {
+	cursor
 	source *Source
-	rows   Rows
-	row, n int
 }
 
-func (c *cursor) Filter(int, string, []vtab.Value) error {
-	c.rows, c.n = c.source.Rows, 0
-	if c.rows != nil {
-		c.n = c.rows.Len()
-	}
-	c.row, c.source.row = 0, 0
+func (c *sourceCursor) Filter(int, string, []vtab.Value) error {
+	c.reset(c.source.Rows)
+	c.source.row = 0
 	return nil
 }
 
-func (c *cursor) Next() error {
-	c.row++
-	return nil
-}
-
-func (c *cursor) Eof() bool { return c.row >= c.n }
-
-func (c *cursor) Column(col int) (vtab.Value, error) {
+func (c *sourceCursor) Column(col int) (vtab.Value, error) {
 	c.source.row = c.row
-	return c.rows.Value(c.row, col)
-}
-
-func (c *cursor) Rowid() (int64, error) { return int64(c.row), nil }
-
-func (c *cursor) Close() error {
-	c.rows = nil
-	return nil
+	return c.cursor.Column(col)
 }

@@ -10,7 +10,12 @@
 //
 //	INSERT INTO temp.sink SELECT a, b FROM t
 //
-// Both live in the temp schema of the connections of one DB and leave no trace
+// A Function is a table-valued function whose rows Go makes out of its arguments,
+// be they the columns of another table:
+//
+//	SELECT f.c0 FROM t CROSS JOIN temp.function(t.a) AS f
+//
+// All live in the temp schema of the connections of one DB and leave no trace
 // in a database file. Everything is registered on a Driver value of this
 // package's user: the process-wide driver "sqlite" of the host program is
 // neither changed nor used.
@@ -22,6 +27,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -31,8 +37,9 @@ import (
 // Modules that the host program registers process-wide win over a driver's
 // own, so these names must not be anybody else's.
 const (
-	sourceModule = "memdbwriter_source_v1"
-	sinkModule   = "memdbwriter_sink_v1"
+	sourceModule   = "memdbwriter_source_v1"
+	sinkModule     = "memdbwriter_sink_v1"
+	functionModule = "memdbwriter_function_v1"
 )
 
 // Driver is a private SQLite driver. The zero value is ready; one value per
@@ -51,7 +58,7 @@ type Driver struct {
 	handles  int
 }
 
-// Table is a *Source or a *Sink.
+// Table is a *Source, a *Sink or a *Function.
 type Table interface {
 	vtab.Table
 	module() string
@@ -110,7 +117,7 @@ func (d *Driver) registerAll() error {
 			return fmt.Errorf("register function %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{sourceModule, sinkModule} {
+	for _, name := range []string{sourceModule, sinkModule, functionModule} {
 		if err := d.driver.RegisterModule(name, (*module)(d)); err != nil {
 			return fmt.Errorf("register module %s: %w", name, err)
 		}
@@ -168,9 +175,11 @@ func (m *module) Create(ctx vtab.Context, args []string) (vtab.Table, error) {
 	m.mu.Unlock()
 	switch t := t.(type) {
 	case *Source:
-		return t, ctx.Declare(declaration(t.Columns))
+		return t, ctx.Declare(declaration(t.Columns, 0))
 	case *Sink:
-		return t, ctx.Declare(declaration(t.Columns))
+		return t, ctx.Declare(declaration(t.Columns, 0))
+	case *Function:
+		return t, ctx.Declare(declaration(t.Columns, t.Args))
 	}
 	return nil, fmt.Errorf("no virtual table has the handle %q", args[3])
 }
@@ -183,15 +192,15 @@ func (m *module) Connect(ctx vtab.Context, args []string) (vtab.Table, error) {
 // VolatileArgs makes the driver hand over text and blobs where they are.
 func (m *module) VolatileArgs() bool { return true }
 
-// declaration is the shape of a virtual table with columns c0, c1, ...
-func declaration(columns int) string {
-	b := []byte("CREATE TABLE x(")
+// declaration is the shape of a virtual table with the columns c0, c1, ... and,
+// for arguments, the hidden columns a0, a1, ...
+func declaration(columns, args int) string {
+	names := make([]string, 0, columns+args)
 	for i := range columns {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, 'c')
-		b = strconv.AppendInt(b, int64(i), 10)
+		names = append(names, "c"+strconv.Itoa(i))
 	}
-	return string(append(b, ')'))
+	for i := range args {
+		names = append(names, "a"+strconv.Itoa(i)+" HIDDEN")
+	}
+	return "CREATE TABLE x(" + strings.Join(names, ",") + ")"
 }
