@@ -97,9 +97,16 @@ type Sink interface {
 	// neither keeps nor changes b's memory. A nil error means that the rows
 	// are durable as far as the database promises it. Errors are *Error: one
 	// that concerns a single row is ClassRow, with that row's index where the
-	// database named it. The context bounds the call; after its end the
-	// outcome of the batch may be unknown, and writing it again is the answer
-	// unless the policy is InsertOnly.
+	// database named it. The context bounds the call.
+	//
+	// After any other error than ClassRow it may be unknown whether the batch
+	// got in: the context ended, or the connection, before the database
+	// answered. To write it again is the answer. With a key that is harmless.
+	// With InsertOnly the Sink remembers such a batch by its arrival numbers
+	// until it is closed, and finds out whether it got in before it stores it
+	// again; where the database cannot tell, the rows are stored again and an
+	// error is logged. So an InsertOnly batch must be written again with the
+	// very same rows, and is taken apart only after a ClassRow error.
 	Write(ctx context.Context, b *tuple.Batch) (Result, error)
 
 	// Close releases what Bind and Write took. No call may be under way.

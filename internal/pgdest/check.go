@@ -160,9 +160,10 @@ func compareKey(m *mismatches, t *dest.Table, s *shape) {
 	if t.Policy == dest.InsertOnly || t.Keys == 0 {
 		return
 	}
-	var names, quoted []string
-	for _, c := range t.Columns[:t.Keys] {
-		names, quoted = append(names, c.Name), append(quoted, dest.Quote(c.Name))
+	names := keyNames(t)
+	var quoted []string
+	for _, name := range names {
+		quoted = append(quoted, dest.Quote(name))
 	}
 	list := strings.Join(names, ", ")
 	usable := false

@@ -94,7 +94,7 @@ func (c *columnPlan) check(value []byte, null bool) error {
 // makes the column take such values.
 func (p *plan) rowError(i, c int, err error) error {
 	col := &p.columns[c]
-	e := dest.RowErrorf(i, col.name, "23502", "column %s: %w", col.name, err)
+	e := dest.RowErrorf(i, col.name, notNullViolation, "column %s: %w", col.name, err)
 	e.Hint = mendHint + alter(p.shape, col.name) + "DROP NOT NULL;"
 	if te := new(transcode.Error); errors.As(err, &te) {
 		e.SQLState, e.Hint = te.SQLState, mendHint+col.mend+";"

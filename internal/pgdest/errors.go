@@ -11,45 +11,14 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
 )
 
-// SQLSTATEs that are looked at one by one.
-const (
-	uniqueViolation   = "23505"
-	protocolViolation = "08P01" // also a binary field that is shorter than its type
-	limitExceeded     = "54000" // a row too large for a page or for an index
-)
-
-// classOf tells who is to blame for an error of the server.
-func classOf(sqlstate string) dest.Class {
-	if len(sqlstate) != 5 {
-		return dest.ClassTransient
-	}
-	switch sqlstate[:2] {
-	case "22", // data exception
-		"23", // integrity constraint violation
-		"44", // WITH CHECK OPTION violation
-		"P0", // raised by a trigger
-		"21": // two rows of the batch are one row to the index: alone each of them fits
-		return dest.ClassRow
-	case "54": // program limit exceeded
-		if sqlstate == limitExceeded {
-			return dest.ClassRow
-		}
-		return dest.ClassTable
-	case "0A", // feature not supported
-		"28", // invalid authorization
-		"3D", // invalid database
-		"3F", // invalid schema
-		"42": // syntax, names, rights
-		return dest.ClassTable
-	}
-	// 08, 25, 40, 53, 55, 57, 58, XX and whatever is unknown: it may pass, and
-	// waiting loses nothing.
-	return dest.ClassTransient
-}
-
-// classify makes a *dest.Error of any error.
+// classify makes a *dest.Error of an error that arose without a batch, and is
+// the fault of no row.
 func classify(err error) *dest.Error {
-	return classifyCopy(err, "", 0, nil)
+	e := classifyCopy(err, "", 0, nil)
+	if e.Class == dest.ClassRow {
+		e.Class = dest.ClassTable
+	}
+	return e
 }
 
 // classifyCopy makes a *dest.Error of the error of a statement that copied
@@ -62,7 +31,7 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 		return e
 	}
 	e.SQLState, e.Column = pe.Code, pe.ColumnName
-	e.Class = classOf(pe.Code)
+	e.Class, e.Hint = classOf(pe)
 	row, context := -1, ""
 	if rel != "" {
 		row, context = copyRow(pe.Where, rel)

@@ -2,13 +2,8 @@ package pgdest
 
 import (
 	"context"
-	"errors"
-	"io"
-	"net"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/pgtest"
@@ -187,25 +182,6 @@ func TestCopyRow(t *testing.T) {
 	} {
 		if got, _ := copyRow(c.where, c.rel); got != c.row {
 			t.Errorf("%q: row %d, want %d", c.where, got, c.row)
-		}
-	}
-}
-
-func TestClasses(t *testing.T) {
-	for class, states := range map[dest.Class]string{
-		dest.ClassTransient: "08000 08006 25006 40001 40P01 53100 53200 53300 55P03 55006 57014 57P01 57P02 57P03 57P05 58030 XX000 ZZ999 YY003 bad",
-		dest.ClassRow:       "22001 22P02 22P05 23502 23505 23514 44000 54000 P0001 21000",
-		dest.ClassTable:     "0A000 28000 28P01 3D000 3F000 42P01 42501 42703 54001 54011",
-	} {
-		for state := range strings.FieldsSeq(states) {
-			if e := classify(&pgconn.PgError{Code: state}); e.Class != class || e.Row != -1 {
-				t.Errorf("%s: class %v, want %v", state, e.Class, class)
-			}
-		}
-	}
-	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, context.Canceled, context.DeadlineExceeded, errors.New("?")} {
-		if e := classify(err); e.Class != dest.ClassTransient || !errors.Is(e, err) {
-			t.Errorf("%v: class %v", err, e.Class)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package pgdest writes batches of tuples to PostgreSQL.
 //
-// A batch reaches its table in one round trip and one transaction, by one of
-// two ways:
+// A batch reaches its table in one transaction and one round trip (insert-only
+// batches: two, see outcome.go), by one of two ways:
 //
 //   - direct: COPY straight into the table. The faster way, and the right one
 //     when every key of the batch is new.
@@ -38,6 +38,7 @@ import (
 // What Open sets where the URL says nothing.
 const (
 	connectTimeout  = 10 * time.Second
+	pingTimeout     = 5 * time.Second // of a connection that rested in the pool
 	maxConns        = 4
 	applicationName = "memdbwriter"
 )
@@ -59,14 +60,13 @@ func Open(rawURL string) (*DB, error) {
 		return nil, urlError(rawURL, err)
 	}
 	cc := config.ConnConfig
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
-	}}
 	if cc.ConnectTimeout == 0 {
 		cc.ConnectTimeout = connectTimeout
 	}
-	dialer.Timeout = cc.ConnectTimeout
-	cc.DialFunc = dialer.DialContext
+	cc.DialFunc = newDialer(cc.ConnectTimeout).DialContext
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingTimeout
+	}
 	if cc.RuntimeParams["application_name"] == "" {
 		cc.RuntimeParams["application_name"] = applicationName
 	}
@@ -137,6 +137,15 @@ func (db *DB) Close() error {
 		db.pool.Close()
 	}
 	return nil
+}
+
+// dropIdle is called when a connection turned out to be dead: those that wait
+// in the pool may have died with it. A pool of the caller is not interfered
+// with.
+func (db *DB) dropIdle() {
+	if db.own {
+		db.pool.Reset()
+	}
 }
 
 // Bind returns a Sink for the table.

@@ -12,6 +12,7 @@ import (
 // plan is how batches are written to a table of one shape. It is immutable.
 type plan struct {
 	shape     *shape
+	server    server // for insert-only tables
 	direct    string // SQL
 	upsert    string // SQL, empty for insert-only tables
 	temp      string // name of the temporary table

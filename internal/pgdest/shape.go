@@ -51,6 +51,7 @@ type column struct {
 
 type uniqueKey struct {
 	index     string
+	oid       string
 	columns   []string // sorted
 	primary   bool
 	immediate bool // not of a deferrable constraint, which ON CONFLICT refuses
@@ -126,7 +127,7 @@ func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape,
 		if err != nil || n > len(numbersOfKey) {
 			return nil, fmt.Errorf("the catalogue gave an unexpected index: %q", f)
 		}
-		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4]}
+		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4], oid: f[5]}
 		for _, number := range numbersOfKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}

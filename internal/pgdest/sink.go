@@ -26,6 +26,7 @@ type Sink struct {
 	// yet, or seen before something happened after which it may be another.
 	plan    atomic.Pointer[plan]
 	choice  choice
+	doubts  sync.Map  // rowRange to receipt: the insert-only batches that may be in
 	buffers sync.Pool // of *[]byte, for encoded batches
 }
 
@@ -36,22 +37,56 @@ const maxKept = 64 << 20
 
 // Check looks at the table, creating it if that was asked for.
 func (s *Sink) Check(ctx context.Context) error {
-	s.plan.Store(nil)
-	if _, err := s.currentPlan(ctx, new(int)); err != nil {
-		return s.fail(err)
-	}
-	return nil
+	return s.fail(s.withConn(ctx, func(pg *pgconn.PgConn) error {
+		s.plan.Store(nil)
+		_, err := s.currentPlan(ctx, pg, new(dest.Result))
+		return err
+	}))
 }
 
 // Write stores the batch.
 func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
-	var res dest.Result
+	res := dest.Result{Way: dest.Direct}
 	if b.Len() == 0 {
-		return dest.Result{Way: dest.Direct}, nil
+		return res, nil
 	}
-	p, err := s.currentPlan(ctx, &res.RoundTrips)
+	err := s.withConn(ctx, func(pg *pgconn.PgConn) error { return s.write(ctx, pg, b, &res) })
+	return res, s.fail(err)
+}
+
+// withConn runs f with a connection, and once more with another one if that
+// turns out to be dead: while it rested in the pool the server may have closed
+// it or been restarted. So f must be safe to repeat.
+func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error {
+	for again := true; ; again = false {
+		conn, err := s.db.pool.Acquire(ctx)
+		if err != nil {
+			return classify(err)
+		}
+		pg := conn.Conn().PgConn()
+		err = f(pg)
+		dead := pg.IsClosed()
+		conn.Release()
+		if dead { // the next connection may lead to another server
+			s.plan.Store(nil)
+			s.db.dropIdle()
+		}
+		if err == nil || !dead || !again || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// write stores the batch through one connection.
+func (s *Sink) write(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) error {
+	if s.table.Policy == dest.InsertOnly {
+		if stored, err := s.settle(ctx, pg, b, res); stored || err != nil {
+			return err
+		}
+	}
+	p, err := s.currentPlan(ctx, pg, res)
 	if err != nil {
-		return res, s.fail(err)
+		return err
 	}
 	buf, _ := s.buffers.Get().(*[]byte)
 	if buf == nil {
@@ -59,7 +94,7 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	}
 	encoded, err := p.encode((*buf)[:0], b)
 	if err == nil {
-		err = s.send(ctx, p, b, encoded, &res)
+		err = s.send(ctx, pg, p, b, encoded, res)
 	}
 	if encoded != nil {
 		*buf = encoded
@@ -67,22 +102,18 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	if cap(*buf) <= maxKept {
 		s.buffers.Put(buf)
 	}
-	if err != nil {
-		return res, s.fail(err)
-	}
-	return res, nil
+	return err
 }
 
 // send writes the batch, the direct way first if it is likely to do.
-func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
-	conn, err := s.db.pool.Acquire(ctx)
-	if err != nil {
-		return classify(err)
+func (s *Sink) send(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
+	if p.upsert == "" {
+		if err := s.insert(ctx, pg, p, b, encoded, res); err != nil {
+			return s.lookAgain(ctx, pg, p, classifyCopy(err, p.shape.name, b.Len(), p.columns), res)
+		}
+		return nil
 	}
-	defer conn.Release()
-	pg := conn.Conn().PgConn()
-
-	if p.upsert == "" || s.choice.direct() {
+	if s.choice.direct() {
 		res.Way = dest.Direct
 		res.RoundTrips++
 		err := copyFrom(ctx, pg, p.direct, b, encoded)
@@ -91,7 +122,7 @@ func (s *Sink) send(ctx context.Context, p *plan, b *tuple.Batch, encoded []byte
 			return nil
 		}
 		e := classifyCopy(err, p.shape.name, b.Len(), p.columns)
-		if p.upsert == "" || e.SQLState != uniqueViolation {
+		if e.SQLState != uniqueViolation {
 			return s.lookAgain(ctx, pg, p, e, res)
 		}
 		s.choice.conflicted()
@@ -123,12 +154,9 @@ func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql string, b *tuple.Batch
 // written again, or says more precisely what is wrong.
 func (s *Sink) lookAgain(ctx context.Context, pg *pgconn.PgConn, p *plan, e *dest.Error, res *dest.Result) error {
 	switch {
-	case pg.IsClosed(): // the next connection may lead to another server
-		s.plan.CompareAndSwap(p, nil)
+	case pg.IsClosed(), e.Class == dest.ClassTransient:
 		return e
-	case e.Class == dest.ClassTransient:
-		return e
-	case e.Class == dest.ClassRow && strings.HasPrefix(e.SQLState, "23"):
+	case e.Class == dest.ClassRow && strings.HasPrefix(e.SQLState, "23") && e.SQLState != notNullViolation:
 		return e
 	}
 	res.RoundTrips++
@@ -151,22 +179,23 @@ func (s *Sink) lookAgain(ctx context.Context, pg *pgconn.PgConn, p *plan, e *des
 }
 
 // currentPlan returns the plan, made anew if there is none.
-func (s *Sink) currentPlan(ctx context.Context, roundTrips *int) (*plan, error) {
+func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (*plan, error) {
 	if p := s.plan.Load(); p != nil {
 		return p, nil
 	}
-	conn, err := s.db.pool.Acquire(ctx)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer conn.Release()
-	found, err := s.find(ctx, conn.Conn().PgConn(), roundTrips)
+	found, err := s.find(ctx, pg, res)
 	if err != nil {
 		return nil, classify(err)
 	}
 	p, err := newPlan(s.table, found)
 	if err != nil {
 		return nil, err
+	}
+	if s.table.Policy == dest.InsertOnly {
+		res.RoundTrips++
+		if p.server, err = s.identify(ctx, pg); err != nil {
+			return nil, classify(err)
+		}
 	}
 	s.plan.Store(p)
 	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns))
@@ -176,15 +205,15 @@ func (s *Sink) currentPlan(ctx context.Context, roundTrips *int) (*plan, error) 
 // find reads the shape of the table, and creates the table if it is missing
 // and that was asked for. Of several processes that find it missing one makes
 // it: the others' statements wait for that one, fail, and find its table.
-func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, roundTrips *int) (*shape, error) {
+func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (*shape, error) {
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
-		*roundTrips++
+		res.RoundTrips++
 		found, err := readShape(ctx, pg, s.table)
 		if err != nil || found.exists || !s.table.Create {
 			return found, err
 		}
-		*roundTrips++
+		res.RoundTrips++
 		_, err = pg.Exec(ctx, strings.Join(tableDDL(s.table, found), ";\n")).ReadAll()
 		if err == nil {
 			s.log.InfoContext(ctx, "table created", "table", s.table.String())
@@ -203,6 +232,9 @@ func lostRace(err error) bool {
 
 // fail adds to an error what every error of a Sink says: which table, where.
 func (s *Sink) fail(err error) error {
+	if err == nil {
+		return nil
+	}
 	e := *dest.AsError(err)
 	e.Err = fmt.Errorf("table %s in %s: %w", s.table, s.db, e.Err)
 	return &e

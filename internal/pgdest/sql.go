@@ -53,7 +53,7 @@ func catalogueSQL(t *dest.Table) string {
 
 	// Indexes that ON CONFLICT finds by their columns. indkey also lists the
 	// INCLUDE columns, behind the key.
-	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname
+	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid
 		FROM ` + from + ` JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
 		WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 		ORDER BY i.indexrelid`
@@ -68,19 +68,36 @@ func copySQL(table, columns string) string {
 // directSQL is the direct way. Its two statements run as one transaction.
 //
 // The second one divides by zero if the columns no longer have the types that
-// the tuples were made for. The server would not always notice: the bytes of a
-// bigint are a well-formed numeric, double precision or timestamp as well, and
-// mean another value. It follows the COPY, whose lock keeps the types as they
-// are until the end of the transaction.
+// the tuples were made for, or if an index on the key is gone. The server would
+// not always notice: the bytes of a bigint are a well-formed numeric, double
+// precision or timestamp as well, and mean another value; and without the index
+// a known key is just another row. It follows the COPY, whose lock keeps both
+// as they are until the end of the transaction.
 func directSQL(t *dest.Table, s *shape, columns string) string {
-	var types []string
+	var types, keys []string
 	for _, c := range t.Columns {
 		types = append(types, fmt.Sprintf("(%s, %s)", literal(c.Name), s.columns[c.Name].typeOID))
 	}
-	return copySQL(s.relation(), columns) + ";\n" +
+	for _, k := range s.keysOn(keyNames(t)) {
+		keys = append(keys, k.oid)
+	}
+	sql := copySQL(s.relation(), columns) + ";\n" +
 		"SELECT 1 / (count(*) = " + strconv.Itoa(len(types)) + ")::int FROM pg_catalog.pg_attribute" +
 		" WHERE attrelid = " + literal(s.relation()) + "::regclass AND NOT attisdropped" +
 		" AND (attname, atttypid) IN (" + strings.Join(types, ", ") + ")"
+	if len(keys) > 0 {
+		sql += " AND " + strconv.Itoa(len(keys)) + " = (SELECT count(*) FROM pg_catalog.pg_index WHERE indexrelid IN (" + strings.Join(keys, ", ") + "))"
+	}
+	return sql
+}
+
+// keyNames are the names of the key columns.
+func keyNames(t *dest.Table) []string {
+	var names []string
+	for _, c := range t.Columns[:t.Keys] {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 // upsertSQL is the upsert way. Its four statements run as one transaction.
@@ -134,6 +151,31 @@ func conflictSQL(t *dest.Table, s *shape) string {
 		clause += "t." + dest.Quote(t.Guard) + " IS NOT TRUE AND "
 	}
 	return clause + "(" + strings.Join(changed, " OR ") + ")"
+}
+
+// beginSQL starts a transaction and tells its number, and the process that
+// runs it.
+const beginSQL = "BEGIN; SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid()"
+
+// identitySQL is the first two columns of a row: the identifier of the server,
+// and what tells its lives apart. A crash, and nothing else that happens by
+// itself, resets the statistics; a standby has its own, and a timeline of its
+// own once it is promoted.
+const identitySQL = `SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+	pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8) ||
+		(SELECT ' ' || stats_reset FROM pg_catalog.pg_stat_bgwriter)`
+
+// outcomeSQL is a column with the status of a transaction: NULL if it is too
+// old. The server refuses to look up a number that it has not given yet.
+func outcomeSQL(xid uint64) string {
+	return fmt.Sprintf("CASE WHEN %d < pg_catalog.txid_current() THEN pg_catalog.txid_status(%[1]d) ELSE 'not given' END", xid)
+}
+
+// abandonSQL ends the session of a transaction if that waits for its client,
+// which has gone. A session that does anything else comes to an end by itself.
+func abandonSQL(r receipt) string {
+	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"+
+		" WHERE pid = %s AND backend_xid::text = '%d' AND usename = current_user AND wait_event_type = 'Client'", r.pid, uint32(r.xid))
 }
 
 // createSQL are the statements that make the table when its owner gave none.
