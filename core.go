@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -17,6 +18,9 @@ const (
 	maxListed = 100
 	// retryMinDelay is the first pause after a failed attempt.
 	retryMinDelay = 100 * time.Millisecond
+	// loginRetryDelay is the least pause after the server refused the login:
+	// some lock an account that fails too often.
+	loginRetryDelay = 15 * time.Minute
 )
 
 // core is what both writers are made of: a table, the sink that takes its
@@ -82,10 +86,13 @@ func (c *core) destinationError(e *dest.Error) error {
 func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, error) {
 	e := dest.AsError(err)
 	state, delay := StateDegraded, c.cfg.RetryMaxDelay
-	if e.Class == dest.ClassTable {
-		state = StateBlocked
-	} else {
+	switch {
+	case e.Class != dest.ClassTable:
 		delay = retryDelay(n, delay)
+	case strings.HasPrefix(e.SQLState, "28"):
+		state, delay = StateBlocked, max(delay, loginRetryDelay)
+	default:
+		state = StateBlocked
 	}
 	err = c.destinationError(e)
 	c.tally.failed(err, state)

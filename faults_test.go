@@ -27,11 +27,8 @@ func behindProxy(t *testing.T, db *pgtest.DB) (*place, *faultproxy.Proxy) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	p := &place{
-		Destination: d,
-		query:       func(tb testing.TB, sql string) []string { tb.Helper(); return db.Rows(tb, sql) },
-		exec:        func(tb testing.TB, sql string) { tb.Helper(); db.Exec(tb, sql) },
-	}
+	p := itemsOn(db)
+	p.Destination = d
 	p.createItems(t)
 	return p, proxy
 }
@@ -257,31 +254,30 @@ func TestASlowNetwork(t *testing.T) {
 	m.check(t, p, w)
 }
 
-// lockedRow holds the lock of a row, so that an upsert of it does not end.
-func lockedRow(t *testing.T, db *pgtest.DB, id int64) (release func()) {
+// lockRow holds the lock of a row, so that an upsert of it does not end. blocked
+// returns once a session waits for it.
+func lockRow(t *testing.T, db *pgtest.DB, id int64) (blocked, release func()) {
 	t.Helper()
-	pool := db.Pool(t)
-	tx, err := pool.Begin(t.Context())
+	tx, err := db.Pool(t).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tx.Exec(t.Context(), "SELECT 1 FROM items WHERE id = $1 FOR UPDATE", id); err != nil {
 		t.Fatal(err)
 	}
-	return func() {
-		if err := tx.Rollback(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
+	pid := tx.Conn().PgConn().PID()
+	blocked = func() {
+		t.Helper()
+		for ctx := patient(t); pgtest.Value[int](t, db, "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))", pid) == 0; {
+			if ctx.Err() != nil {
+				t.Fatal("nobody waits for the row")
+			}
 		}
 	}
-}
-
-// awaitLockWait returns once a session of the writer waits for a lock.
-func awaitLockWait(t *testing.T, db *pgtest.DB) {
-	t.Helper()
-	for pgtest.Value[int](t, db, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE NOT granted AND application_name = 'memdbwriter' AND query LIKE '%'||current_schema()||'%'`) == 0 {
-		if t.Context().Err() != nil {
-			t.FailNow()
+	return blocked, func() {
+		t.Helper()
+		if err := tx.Rollback(patient(t)); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -289,30 +285,36 @@ func awaitLockWait(t *testing.T, db *pgtest.DB) {
 // The connection breaks while the server is in the middle of the upsert, which
 // goes on without its client.
 func TestTheConnectionBreaksWhileTheUpsertRuns(t *testing.T) {
-	for _, do := range []faultproxy.Action{faultproxy.Reset, faultproxy.Close, faultproxy.Hang} {
-		t.Run(do.String(), func(t *testing.T) {
+	for _, c := range []struct {
+		do   faultproxy.Action
+		drop bool // a reset while it runs
+	}{{faultproxy.Close, false}, {faultproxy.Hang, false}, {faultproxy.HangDown, true}} {
+		t.Run(c.do.String(), func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.Open(t)
 			p, proxy := behindProxy(t, db)
 			log := newFailures()
-			w := openImpatient(t, p, Config{SyncBatchSize: 50, SyncTimeout: 10 * time.Second, Logger: slog.New(log)})
-			if do == faultproxy.Hang {
-				w.(*MemoryDBWriter[item]).engine.core.cfg.SyncTimeout = time.Second
-			}
+			w := openImpatient(t, p, Config{SyncBatchSize: 50, SyncTimeout: time.Second, Logger: slog.New(log)})
 			m := newModel()
-			m.addRows(t, w, 50, "before")
-			mustSync(t, w)
-			release := lockedRow(t, db, 25)
-			hit := proxy.Break(faultproxy.Fault{At: faultproxy.Running, Do: do})
+			for _, name := range []string{"before", "known"} { // so that batches go by upsert
+				m.addRows(t, w, 50, name)
+				mustSync(t, w)
+			}
+			blocked, release := lockRow(t, db, 25)
+			hit := proxy.Break(faultproxy.Fault{At: faultproxy.Running, Do: c.do})
 			m.addRows(t, w, 50, "broken")
 			<-hit
-			awaitLockWait(t, db)
+			blocked()
+			if c.drop {
+				proxy.Drop()
+			}
 			<-log.seen
 			m.addRows(t, w, 50, "newer")
 			if err := proxy.Mend(); err != nil {
 				t.Fatal(err)
 			}
 			release()
+			proxy.Drop()
 			m.check(t, p, w)
 		})
 	}
