@@ -91,17 +91,20 @@ func everyFault() []faultproxy.Fault {
 			all = append(all, faultproxy.Fault{At: at, Do: do, After: 1000})
 		}
 	}
-	for at, actions := range map[faultproxy.Phase][]faultproxy.Action{
-		faultproxy.Connect:  silent[:1], // one is as the other: there is no server yet
-		faultproxy.Startup:  silent[:1],
-		faultproxy.Query:    silent[:1],
-		faultproxy.Batch:    silent,
-		faultproxy.CopyData: silent,
-		faultproxy.Running:  silent[:1],
-		faultproxy.Answer:   silent[:1],
+	for _, c := range []struct {
+		at      faultproxy.Phase
+		actions []faultproxy.Action
+	}{
+		{faultproxy.Connect, silent[:1]}, // one is as the other: there is no server yet
+		{faultproxy.Startup, silent[:1]},
+		{faultproxy.Query, silent[:1]},
+		{faultproxy.Batch, silent},
+		{faultproxy.CopyData, silent},
+		{faultproxy.Running, silent[:1]},
+		{faultproxy.Answer, silent[:1]},
 	} {
-		for _, do := range actions {
-			all = append(all, faultproxy.Fault{At: at, Do: do, After: 1000})
+		for _, do := range c.actions {
+			all = append(all, faultproxy.Fault{At: c.at, Do: do, After: 1000})
 		}
 	}
 	return all
