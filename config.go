@@ -61,6 +61,24 @@ type Config struct {
 	// no limit on the number of attempts. Default 30 s, from 100 ms to 1 h.
 	RetryMaxDelay time.Duration
 
+	// CheckpointDir is where checkpoints and the journal are kept; it is made if
+	// it is missing. Writers of different tables or destinations may share it.
+	// Empty, the default: nothing is written to disk.
+	CheckpointDir string
+
+	// Durability says what survives a crash, if CheckpointDir is set. Default
+	// DurabilityCheckpoint. DurabilityJournal and DurabilityFsync need a
+	// CheckpointDir.
+	Durability Durability
+
+	// CheckpointInterval is the time from one checkpoint to the next. Negative:
+	// none but those asked for and that of Stop. Default 5 m, from 1 s to 24 h.
+	CheckpointInterval time.Duration
+
+	// CheckpointRetention is how long checkpoints are kept once a newer one
+	// has made them unnecessary. Default 24 h, from 1 s to 10 years.
+	CheckpointRetention time.Duration
+
 	// DatabaseURL names the destination, for OpenDestination. The writer
 	// itself does not read it. It may hold a password: a logged Config leaves
 	// it out.
@@ -85,6 +103,8 @@ const (
 	defaultMaxFailed     = 100_000
 	defaultSyncTimeout   = 60 * time.Second
 	defaultRetryMaxDelay = 30 * time.Second
+	defaultCheckpoint    = 5 * time.Minute
+	defaultRetention     = 24 * time.Hour
 )
 
 // HighPerformance is the tuning for a server with memory to spare: batches of
@@ -117,6 +137,10 @@ type variables struct {
 	SyncWorkers   string `envconfig:"MEMORY_DB_SYNC_WORKERS"`
 	SyncTimeout   string `envconfig:"MEMORY_DB_SYNC_TIMEOUT"`
 	RetryMaxDelay string `envconfig:"MEMORY_DB_RETRY_MAX_DELAY"`
+	CheckpointDir string `envconfig:"MEMORY_DB_CHECKPOINT_DIR"`
+	Checkpoint    string `envconfig:"MEMORY_DB_CHECKPOINT_INTERVAL"`
+	Retention     string `envconfig:"MEMORY_DB_CHECKPOINT_RETENTION_HOURS"`
+	Durability    string `envconfig:"MEMORY_DB_DURABILITY"`
 	MemoryDBURL   string `envconfig:"MEMORY_DB_DATABASE_URL"`
 	DatabaseURL   string `envconfig:"DATABASE_URL"`
 }
@@ -152,6 +176,16 @@ func LoadConfig(sources ...map[string]string) (Config, error) {
 	p.parse("MEMORY_DB_SYNC_WORKERS", v.SyncWorkers, &cfg.SyncWorkers)
 	p.parse("MEMORY_DB_SYNC_TIMEOUT", v.SyncTimeout, &cfg.SyncTimeout)
 	p.parse("MEMORY_DB_RETRY_MAX_DELAY", v.RetryMaxDelay, &cfg.RetryMaxDelay)
+	if strings.TrimSpace(v.Checkpoint) == "0" {
+		v.Checkpoint, cfg.CheckpointInterval = "", -1
+	}
+	p.parse("MEMORY_DB_CHECKPOINT_INTERVAL", v.Checkpoint, &cfg.CheckpointInterval)
+	p.parse("MEMORY_DB_CHECKPOINT_RETENTION_HOURS", v.Retention, &cfg.CheckpointRetention)
+	cfg.CheckpointDir = v.CheckpointDir
+	cfg.Durability = Durability(strings.ToLower(strings.TrimSpace(v.Durability)))
+	if err := cfg.Durability.check(); err != nil {
+		p.errs = append(p.errs, fmt.Errorf("MEMORY_DB_DURABILITY=%q: %w", v.Durability, err))
+	}
 	cfg.DatabaseURL = v.MemoryDBURL
 	if cfg.DatabaseURL == "" {
 		cfg.DatabaseURL = v.DatabaseURL
@@ -193,6 +227,8 @@ var settings = []setting{
 	{"MaxFailedRows", "MEMORY_DB_MAX_FAILED_ROWS", func(c *Config) any { return &c.MaxFailedRows }, 1, math.MaxInt32, defaultMaxFailed},
 	{"SyncWorkers", "MEMORY_DB_SYNC_WORKERS", func(c *Config) any { return &c.SyncWorkers }, 1, 64, 1},
 	{"SyncTimeout", "MEMORY_DB_SYNC_TIMEOUT", func(c *Config) any { return &c.SyncTimeout }, int64(time.Second), int64(24 * time.Hour), int64(defaultSyncTimeout)},
+	{"CheckpointInterval", "MEMORY_DB_CHECKPOINT_INTERVAL", func(c *Config) any { return &c.CheckpointInterval }, int64(time.Second), int64(24 * time.Hour), int64(defaultCheckpoint)},
+	{"CheckpointRetention", "MEMORY_DB_CHECKPOINT_RETENTION_HOURS", func(c *Config) any { return &c.CheckpointRetention }, int64(time.Second), int64(10 * 365 * 24 * time.Hour), int64(defaultRetention)},
 	{"RetryMaxDelay", "MEMORY_DB_RETRY_MAX_DELAY", func(c *Config) any { return &c.RetryMaxDelay }, int64(100 * time.Millisecond), int64(time.Hour), int64(defaultRetryMaxDelay)},
 }
 
@@ -213,6 +249,10 @@ func (c Config) withDefaults() (Config, error) {
 			*p = time.Duration(s.or(int64(*p)))
 		}
 	}
+	errs = append(errs, c.checkDurability())
+	if c.Durability == "" {
+		c.Durability = DurabilityCheckpoint
+	}
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("%w:\n%w", ErrConfig, err)
 	}
@@ -220,6 +260,24 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+func (d Durability) check() error {
+	switch d {
+	case "", DurabilityNone, DurabilityCheckpoint, DurabilityJournal, DurabilityFsync:
+		return nil
+	}
+	return errors.New("it must be none, checkpoint, journal or fsync")
+}
+
+func (c *Config) checkDurability() error {
+	if err := c.Durability.check(); err != nil {
+		return fmt.Errorf("Durability (MEMORY_DB_DURABILITY) is %q: %w", string(c.Durability), err)
+	}
+	if c.CheckpointDir == "" && (c.Durability == DurabilityJournal || c.Durability == DurabilityFsync) {
+		return fmt.Errorf("Durability (MEMORY_DB_DURABILITY) is %s: it needs a CheckpointDir (MEMORY_DB_CHECKPOINT_DIR)", c.Durability)
+	}
+	return nil
 }
 
 func (s *setting) or(v int64) int64 {
@@ -230,7 +288,8 @@ func (s *setting) or(v int64) int64 {
 }
 
 func (s *setting) check(v int64, text string) error {
-	if v == 0 || v >= s.min && v <= s.max {
+	off := v < 0 && s.name == "CheckpointInterval"
+	if v == 0 || off || v >= s.min && v <= s.max {
 		return nil
 	}
 	return fmt.Errorf("%s (%s) is %s: %s", s.name, s.variable, text, s.bounds())
@@ -271,7 +330,11 @@ func (p *parser) parse(variable, text string, into any) {
 		v, err = parseInt(text)
 		*into = v
 	case *time.Duration:
-		*into, err = parseDuration(text)
+		unit := time.Second
+		if strings.HasSuffix(variable, "_HOURS") {
+			unit = time.Hour
+		}
+		*into, err = parseDuration(text, unit)
 		v = int64(*into)
 	}
 	for _, s := range settings {
@@ -289,13 +352,14 @@ func parseInt(text string) (int64, error) {
 	return v, nil
 }
 
-func parseDuration(text string) (time.Duration, error) {
-	if secs, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(secs) <= math.MaxInt64/1e9 {
-		return time.Duration(secs * float64(time.Second)), nil
+// parseDuration reads a duration, or a number of units.
+func parseDuration(text string, unit time.Duration) (time.Duration, error) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(n) < math.MaxInt64/float64(unit) {
+		return time.Duration(n * float64(unit)), nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, errors.New(`not a number of seconds or a duration such as "1m30s"`)
+		return 0, errors.New(`not a number or a duration such as "1m30s"`)
 	}
 	return d, nil
 }

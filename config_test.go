@@ -89,12 +89,12 @@ func TestBooleansOfTheOldWorld(t *testing.T) {
 
 func TestSecondsOrDurations(t *testing.T) {
 	for text, want := range map[string]time.Duration{"30": 30 * time.Second, "0.5": time.Second / 2, "250ms": time.Second / 4, "2h": 2 * time.Hour} {
-		if d, err := parseDuration(text); err != nil || d != want {
+		if d, err := parseDuration(text, time.Second); err != nil || d != want {
 			t.Errorf("%q: %v, %v", text, d, err)
 		}
 	}
 	for _, text := range []string{"", "x", "NaN", "Inf", "1e300", "5 minutes"} {
-		if d, err := parseDuration(text); err == nil {
+		if d, err := parseDuration(text, time.Second); err == nil {
 			t.Errorf("%q was taken as %v", text, d)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 type engine struct {
 	*core
 	store  *stage.Store
+	disk   *disk // nil: nothing is kept on disk
 	front  *front
 	stager *stager
 	syncer *syncer
@@ -48,20 +49,55 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 	if e.store, err = stage.Open(stage.Config{View: table.Name, Columns: tupleColumns(&table)}); err != nil {
 		return nil, errors.Join(fmt.Errorf("memdbwriter: cannot open the in-memory staging table: %w", err), c.sink.Close())
 	}
-	e.life, e.end = context.WithCancelCause(context.Background())
-	e.syncer = newSyncer(c, e.store, e.front)
-	e.stager = newStager(e)
-	e.syncer.stageAll = e.stager.flush
-	e.workers.Go(func() { e.stager.loop(e.life) })
-	e.workers.Go(func() { e.syncer.loop(e.life) })
+	if e.disk, err = openDisk(c, e.store); err != nil {
+		return nil, errors.Join(err, c.sink.Close(), e.store.Close())
+	}
+	if err := e.start(ctx); err != nil {
+		return nil, errors.Join(err, c.sink.Close(), e.store.Close(), e.disk.close())
+	}
 	e.cfg.Logger.Info("writer started", "table", table.String(), "destination", e.destination,
 		"batch", e.cfg.SyncBatchSize, "interval", e.cfg.SyncInterval, "max_rows", e.cfg.MaxRows)
 	return e, nil
 }
 
+// start starts the goroutines and waits until the rows that an earlier writer
+// left behind are in the buffer, or as many as it takes. Without nil nothing
+// runs any more.
+func (e *engine) start(ctx context.Context) (err error) {
+	e.life, e.end = context.WithCancelCause(context.Background())
+	e.syncer = newSyncer(e.core, e.store, e.front)
+	e.stager = newStager(e)
+	e.syncer.stageAll = e.stager.flush
+	e.syncer.disk, e.stager.disk = e.disk, e.disk
+	if e.disk != nil {
+		if e.stager.recovery, err = openRecovery(e.disk); err != nil {
+			e.end(errEnded)
+			return err
+		}
+		e.stager.recovery.stager, e.stager.recovery.syncer, e.stager.recovery.call = e.stager, e.syncer, e.call
+		e.workers.Go(func() { e.checkpointLoop(e.life) })
+	}
+	e.workers.Go(func() { e.stager.loop(e.life) })
+	e.workers.Go(func() { e.syncer.loop(e.life) })
+	if e.disk == nil {
+		return nil
+	}
+	select {
+	case err = <-e.stager.recovery.outcome:
+	case <-e.stager.recovery.full:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		e.end(errEnded)
+		e.workers.Wait()
+	}
+	return err
+}
+
 func newStager(e *engine) *stager {
 	return &stager{
-		front: e.front, store: e.store, life: e.life, requests: make(chan chan int64),
+		front: e.front, store: e.store, life: e.life, next: 1, requests: make(chan chan int64),
 		staged: func(last int64) {
 			e.syncer.staged.Store(last)
 			signal(e.syncer.stagedReady)
@@ -158,14 +194,15 @@ func (e *engine) shutDown(ctx context.Context) {
 	defer close(e.stopped)
 	e.front.close()
 	upTo, err := e.drain(ctx, ReasonStop)
-	e.end(errEnded)
-	e.workers.Wait()
 	if err == nil {
 		err = e.failed(upTo)
 	} else {
 		err = e.unsynced(e.status(), err)
 	}
-	e.stopErr = errors.Join(err, e.sink.Close(), e.store.Close())
+	saved := e.save()
+	e.end(errEnded)
+	e.workers.Wait()
+	e.stopErr = errors.Join(err, saved, e.disk.close(), e.sink.Close(), e.store.Close())
 	e.tally.stop()
 	s := e.status()
 	e.cfg.Logger.Info("writer stopped", "table", e.table.String(), "total", s.Total, "synced", s.Synced,
@@ -199,4 +236,36 @@ func (e *engine) stats() Stats {
 	s.SyncStatus = e.status()
 	e.front.fillStats(&s)
 	return s
+}
+
+// save leaves on disk what is not in the destination, and is nil only if all of
+// it is there.
+func (e *engine) save() error {
+	d := e.disk
+	if d == nil {
+		return nil
+	}
+	if d.open() == nil {
+		return fmt.Errorf("memdbwriter: recovery was not over, so new rows could not be saved; those of earlier writers are still in %s", d.cfg.CheckpointDir)
+	}
+	path, err := e.checkpoint(context.Background())
+	if s := e.status(); err == nil && s.Pending+s.Failed > 0 {
+		e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", path, "waiting", s.Pending, "failed", s.Failed)
+	}
+	return err
+}
+
+// persist is Persist.
+func (e *engine) persist(ctx context.Context) error {
+	if e.disk == nil {
+		return errNoDisk
+	}
+	if !e.disk.rows {
+		_, err := e.checkpoint(ctx)
+		return err
+	}
+	if _, err := e.stager.flush(ctx); err != nil {
+		return err
+	}
+	return e.disk.sync(ctx)
 }

@@ -49,6 +49,21 @@ var (
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
 )
 
+// Returned by writers that keep rows on disk.
+var (
+	// ErrLocked is wrapped when another writer, of this process or another,
+	// uses the files of this table and destination. The message names it.
+	ErrLocked = errors.New("memdbwriter: the checkpoint directory is in use")
+
+	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
+	// cannot take over: a newer version wrote them, or the table had other
+	// columns. Nothing was changed. Drain them with the program that wrote
+	// them, or move the files away.
+	ErrRecovery = errors.New("memdbwriter: rows on disk cannot be recovered")
+
+	errNoDisk = errors.New("memdbwriter: nothing is written to disk: set Config.CheckpointDir (MEMORY_DB_CHECKPOINT_DIR) and a Durability other than none")
+)
+
 // ErrTooManyFailed is the cause while no further batches are sent because
 // Config.MaxFailedRows rows are kept as failed. Nothing is lost: rows wait.
 // Mend what the rows fail for and call RetrySyncErrors, or give them up with

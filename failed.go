@@ -138,6 +138,7 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 		if amendErr := s.store.Amend(res.gone, res.again); amendErr != nil {
 			return stored, amendErr
 		}
+		s.disk.amend(res.gone, res.again)
 		s.failed.update(nil, res.gone, s.table.Keys)
 		s.front.settle(res.settlement)
 		stored += res.synced
@@ -161,6 +162,7 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 		if err := s.store.Amend(gone, nil); err != nil {
 			return discarded, err
 		}
+		s.disk.amend(gone, nil)
 		s.failed.update(nil, gone, s.table.Keys)
 		discarded += int64(len(gone))
 	}

@@ -15,17 +15,17 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
-// journal collects log records as "LEVEL message key=value ...".
-type journal struct {
+// logbook collects log records as "LEVEL message key=value ...".
+type logbook struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
-func (j *journal) WithAttrs([]slog.Attr) slog.Handler       { return j }
-func (j *journal) WithGroup(string) slog.Handler            { return j }
+func (j *logbook) Enabled(context.Context, slog.Level) bool { return true }
+func (j *logbook) WithAttrs([]slog.Attr) slog.Handler       { return j }
+func (j *logbook) WithGroup(string) slog.Handler            { return j }
 
-func (j *journal) Handle(_ context.Context, r slog.Record) error {
+func (j *logbook) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", r.Level, r.Message)
 	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&b, " %s", a); return true })
@@ -36,7 +36,7 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 }
 
 // count is the number of lines that start with a text.
-func (j *journal) count(prefix string) (n int) {
+func (j *logbook) count(prefix string) (n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, l := range j.lines {
@@ -47,7 +47,7 @@ func (j *journal) count(prefix string) (n int) {
 	return n
 }
 
-func (j *journal) want(t *testing.T, n int, prefix string, parts ...string) {
+func (j *logbook) want(t *testing.T, n int, prefix string, parts ...string) {
 	t.Helper()
 	if got := j.count(prefix); got != n {
 		t.Errorf("%d lines %q, want %d:\n%s", got, prefix, n, strings.Join(j.lines, "\n"))
@@ -65,7 +65,7 @@ func (j *journal) want(t *testing.T, n int, prefix string, parts ...string) {
 
 func TestALifeInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var j journal
+		var j logbook
 		w := scriptedWriter(t, &script{}, Config{Logger: slog.New(&j), SyncBatchSize: 10, SyncInterval: 20 * time.Second})
 		j.want(t, 1, "INFO writer started", "table=items", "destination=scripted", "batch=10", "interval=20s", "max_rows=100000")
 		addNames(t, w, 0, 3)
@@ -89,7 +89,7 @@ func TestALifeInTheLog(t *testing.T) {
 
 func TestAnOutageInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var j journal
+		var j logbook
 		var down atomic.Bool
 		down.Store(true)
 		w := scriptedWriter(t, &script{write: func(context.Context, []string) error {
@@ -116,7 +116,7 @@ func TestAnOutageInTheLog(t *testing.T) {
 
 func TestFailedRowsInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var j journal
+		var j logbook
 		w := scriptedWriter(t, &script{write: func(_ context.Context, names []string) error {
 			return &dest.Error{Class: dest.ClassRow, Row: 0, SQLState: "23514", Column: "name", Err: errors.New("no such names")}
 		}}, Config{Logger: slog.New(&j)})

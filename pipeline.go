@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // The pipeline: while up to SyncWorkers batches fly, each flushed by a
@@ -61,7 +63,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error {
 	for {
 		if s.ready == nil {
-			if due, err := s.load(wanted); err != nil || !due {
+			if due, err := s.load(ctx, wanted); err != nil || !due {
 				return err
 			}
 		}
@@ -77,7 +79,7 @@ func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error
 // load makes the batch behind those that fly ready, and reports whether there
 // is one. A batch that is not full has to wait until nothing flies: more rows
 // may have come by then.
-func (s *syncer) load(wanted func(after int64) bool) (bool, error) {
+func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool, error) {
 	n := s.staged.Load() - s.loaded
 	if n == 0 || n < int64(s.cfg.SyncBatchSize) && len(s.flying) > 0 || !wanted(s.loaded) {
 		return false, nil
@@ -89,17 +91,37 @@ func (s *syncer) load(wanted func(after int64) bool) (bool, error) {
 	if k := len(s.spare); k > 0 {
 		b, s.spare = s.spare[k-1], s.spare[:k-1]
 	}
-	if err := s.store.Read(s.loaded, s.cfg.SyncBatchSize, maxBatchBytes, &b.Batch); err != nil {
-		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
+	if may, err := s.read(&b.Batch); err != nil || !may {
+		return false, err
 	}
-	if b.Len() == 0 {
-		return false, errors.New("memdbwriter: the staging table lost rows")
-	}
+	s.disk.syncBefore(ctx)
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
 		b.hashKeys(s.table.Keys)
 	}
 	s.ready, s.loaded = b, b.hi
+	return true, nil
+}
+
+// read takes the next rows from the staging table. None of them lies behind the
+// boundary if the first lies before it; and before any behind it is read, all
+// before it must be settled.
+func (s *syncer) read(into *tuple.Batch) (bool, error) {
+	s.boundary.mu.Lock()
+	defer s.boundary.mu.Unlock()
+	at, n := s.boundary.at.Load(), s.cfg.SyncBatchSize
+	if s.loaded >= at && s.settled < at && len(s.flying)+len(s.landed) > 0 {
+		return false, nil
+	}
+	if err := s.store.Read(s.loaded, n, maxBatchBytes, into); err != nil {
+		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
+	}
+	if s.loaded < at {
+		into.Rows = into.Rows[:upToSeq(into, at)]
+	}
+	if into.Len() == 0 {
+		return false, errors.New("memdbwriter: the staging table lost rows")
+	}
 	return true, nil
 }
 
@@ -134,6 +156,8 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	if err := s.store.Settle(b.hi, kept); err != nil {
 		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
 	}
+	s.disk.amend(superseded, nil)
+	s.disk.settle(b.hi, kept)
 	s.settled = b.hi
 	s.failed.update(kept, superseded, s.table.Keys)
 	stored, bytes := b.flush.rows()

@@ -21,18 +21,28 @@ const (
 type stager struct {
 	front  *front
 	store  *stage.Store
+	disk   *disk
 	staged func(last int64) // called after every row up to last is staged
 	failed func(error)      // called for each failed attempt; nothing is lost by it
 
 	life     context.Context
+	recovery *recovery       // what comes before the first new row; nil: nothing
 	requests chan chan int64 // flush: stage everything now, then send the number of the last row
 
-	last   int64 // arrival number of the last staged row; they count from 1
+	next   int64 // arrival number of the next new row; they count from 1
+	last   int64 // arrival number of the last staged row
 	chunks []*tuple.Batch
 }
 
 // loop runs until ctx ends.
 func (s *stager) loop(ctx context.Context) {
+	if s.recovery != nil {
+		err := s.recovery.run(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.disk.fail("recover rows", err)
+		}
+		s.recovery.outcome <- err
+	}
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
 	for {
@@ -65,26 +75,35 @@ func (s *stager) stage(ctx context.Context) bool {
 	s.chunks = s.front.take(s.chunks)
 	for _, c := range s.chunks {
 		for i := range c.Rows {
-			c.Rows[i].Seq = s.last + 1 + int64(i)
+			c.Rows[i].Seq = s.next + int64(i)
 		}
-		for {
-			err := s.store.Append(c)
-			if err == nil {
-				break
-			}
-			s.failed(err)
-			select {
-			case <-time.After(stageRetry):
-			case <-ctx.Done():
-				return false
-			}
+		s.next += int64(c.Len())
+		s.disk.append(c)
+		if s.put(ctx, c) != nil {
+			return false
 		}
-		s.last += int64(c.Len())
-		s.staged(s.last)
 	}
 	s.front.recycle(s.chunks)
 	clear(s.chunks)
 	return true
+}
+
+// put stages numbered rows, trying again until ctx ends.
+func (s *stager) put(ctx context.Context, b *tuple.Batch) error {
+	for {
+		err := s.store.Append(b)
+		if err == nil {
+			s.last = b.Rows[b.Len()-1].Seq
+			s.staged(s.last)
+			return nil
+		}
+		s.failed(err)
+		select {
+		case <-time.After(stageRetry):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // flush returns when every row added before the call is in the staging table,

@@ -38,9 +38,11 @@ type SyncStatus struct {
 	State State
 	Since time.Time // when State began
 
-	LastSync    time.Time // end of the last successful batch; zero: never
-	LastError   error     // the last error of a sync, nil after a success
-	LastErrorAt time.Time
+	LastSync       time.Time // end of the last successful batch; zero: never
+	LastCheckpoint time.Time // when the last checkpoint was made; zero: never
+	DiskError      error     // why rows that should be on disk are in memory only; nil if there is no such row
+	LastError      error     // the last error of a sync, nil after a success
+	LastErrorAt    time.Time
 }
 
 // Stats are the figures of a writer since it was made.
@@ -49,6 +51,7 @@ type Stats struct {
 
 	PendingBytes int64 // encoded size of the pending rows
 	SyncedBytes  int64 // encoded size of the synced rows
+	Checkpoints  int64 // checkpoints made
 	MemoryBytes  int64 // memory that SQLite holds for waiting and failed rows, measured
 
 	Batches       int64 // transactions committed
@@ -115,6 +118,9 @@ type tally struct {
 	since                        time.Time
 	syncing                      bool
 	lastSync, lastErrorAt        time.Time
+	lastCheckpoint               time.Time
+	checkpoints                  int64
+	disk                         error // why not everything is on disk
 	failureLogged                time.Time
 	lastError                    error
 	batches, direct, trips, fail int64
@@ -197,6 +203,20 @@ func (t *tally) stop() {
 	t.stopped = time.Now()
 }
 
+// setDisk notes what is wrong with the disk, nil if nothing is.
+func (t *tally) setDisk(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.disk = err
+}
+
+func (t *tally) checkpointed(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastCheckpoint = at
+	t.checkpoints++
+}
+
 func (t *tally) setMemory(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -209,7 +229,10 @@ func (t *tally) status(s SyncStatus, full bool) SyncStatus {
 	defer t.mu.Unlock()
 	s.State, s.Since, s.Syncing = t.state, t.since, t.syncing
 	s.LastSync, s.LastError, s.LastErrorAt = t.lastSync, t.lastError, t.lastErrorAt
+	s.LastCheckpoint, s.DiskError = t.lastCheckpoint, t.disk
 	switch {
+	case s.State == StateOK && t.disk != nil:
+		s.State = StateDegraded
 	case s.State == StateOK && t.syncing:
 		s.State = StateSyncing
 	}
@@ -224,7 +247,7 @@ func (t *tally) stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := Stats{
-		MemoryBytes: t.memory, Batches: t.batches, DirectBatches: t.direct,
+		MemoryBytes: t.memory, Checkpoints: t.checkpoints, Batches: t.batches, DirectBatches: t.direct,
 		RoundTrips: t.trips, Retries: t.fail,
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),

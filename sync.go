@@ -81,6 +81,9 @@ type syncer struct {
 	store  *stage.Store
 	front  *front
 	reduce *reducer // nil: every row is written
+	disk   *disk    // nil: nothing is kept on disk
+
+	boundary boundary
 
 	stageAll    func(context.Context) (last int64, err error) // stager.flush
 	staged      atomic.Int64                                  // written by the stager

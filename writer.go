@@ -153,6 +153,30 @@ func (w *MemoryDBWriter[T]) release(s *scratch[T]) {
 // ends. Waiting rows stay in the buffer and will be tried again.
 func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.engine.forceSync(ctx) }
 
+// Persist returns when everything added before the call is as safe on local
+// disk as Config.Durability promises: written to a checkpoint, which it makes
+// for that; appended to the journal; or appended and made durable, by one fsync
+// for all who wait. An error says why not; the rows are in the buffer all the
+// same. Without a checkpoint directory it always is one.
+func (w *MemoryDBWriter[T]) Persist(ctx context.Context) error {
+	if w.engine.front.isClosed() {
+		return ErrStopped
+	}
+	return w.engine.persist(ctx)
+}
+
+// Checkpoint writes every row that is not in the destination, the failed ones
+// included, to a new file in Config.CheckpointDir and returns its path; if the
+// newest checkpoint says it all, or there is nothing to say, the path is that
+// one's, or empty. The file is SQL that the sqlite3 shell reads. Adds and syncs
+// go on meanwhile.
+func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err error) {
+	if w.engine.front.isClosed() {
+		return "", ErrStopped
+	}
+	return w.engine.checkpoint(ctx)
+}
+
 // Stop refuses new rows, moves what is in the buffer to the destination, and
 // ends the writer. It is nil only if nothing is left behind; its errors are
 // those of ForceSync. Rows that are waiting when ctx ends are lost with the

@@ -1,0 +1,192 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// A checkpoint is made page by page while rows come and go. It holds every row
+// that waits all the time that it takes, and some that come or go meanwhile;
+// what is settled meanwhile is in the journal, which is read after it. So none
+// of its rows is sent again once a newer row of its key has been.
+
+// pageCheckpoint is how many rows a checkpoint takes from the staging table at
+// a time. Staging and syncs wait no longer than such a page takes.
+const pageCheckpoint = 2048
+
+// boundary keeps batches from spanning the last row of a checkpoint at the
+// level that journals no rows: rows behind it are sent only after it is on disk
+// that those before it are settled.
+type boundary struct {
+	mu sync.Mutex // held while a batch is read, and while the boundary is set
+	at atomic.Int64
+}
+
+// checkpointLoop makes a checkpoint at every interval, until ctx ends.
+func (e *engine) checkpointLoop(ctx context.Context) {
+	interval := e.cfg.CheckpointInterval
+	if interval <= 0 {
+		return
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_, err := e.checkpoint(ctx)
+			if err != nil && ctx.Err() == nil {
+				e.cfg.Logger.Error("checkpoint failed, the one before is kept", "table", e.table.String(), "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkpoint writes what waits and what failed to a file, and returns its path.
+func (e *engine) checkpoint(ctx context.Context) (string, error) {
+	d := e.disk
+	if d == nil {
+		return "", errNoDisk
+	}
+	upTo, err := e.stager.flush(ctx)
+	if err != nil {
+		return "", err
+	}
+	if d.open() == nil {
+		return "", d.err()
+	}
+	return d.make(ctx, upTo, &e.syncer.boundary, &e.syncer.staged)
+}
+
+// make writes a checkpoint of the rows up to the given one at least.
+func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *atomic.Int64) (string, error) {
+	d.making.Lock()
+	defer d.making.Unlock()
+	cut, err := d.journal.Cut()
+	if err != nil {
+		d.mu.Lock()
+		d.note("begin a part of the journal", err)
+		d.mu.Unlock()
+	}
+	bound.mu.Lock()
+	upTo = max(upTo, staged.Load())
+	if !d.rows {
+		bound.at.Store(upTo)
+	}
+	bound.mu.Unlock()
+	if d.unchanged(upTo) {
+		return d.newest.Path, nil
+	}
+	start, settled := time.Now(), d.journal.Stats().Settled
+	info, err := d.write(ctx, upTo)
+	if err != nil {
+		return "", fmt.Errorf("memdbwriter: cannot write a checkpoint of %s to %s: %w", d.table.String(), d.cfg.CheckpointDir, err)
+	}
+	d.newest, d.settled, d.failed = info, settled, info.Failed
+	d.tally.checkpointed(info.Created)
+	d.cfg.Logger.Info("checkpoint made", "table", d.table.String(), "path", info.Path, "rows", info.Rows, "failed", info.Failed,
+		"bytes", info.Size, "seconds", time.Since(start).Seconds())
+	if err := d.journal.Release(cut, upTo); err != nil {
+		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
+	}
+	d.retire()
+	return info.Path, nil
+}
+
+// unchanged reports whether the newest checkpoint says it all.
+func (d *disk) unchanged(upTo int64) bool {
+	c := d.store.Counts()
+	if d.newest.Path == "" {
+		return c.Rows == 0 && c.FailedRows == 0
+	}
+	return d.newest.LastSeq == upTo && d.settled == d.journal.Stats().Settled && d.failed == c.FailedRows && d.newest.Rows == c.Rows
+}
+
+// write dumps the staging store.
+func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, err error) {
+	w, err := d.dir.Create(dump.Meta{
+		Table:    dump.Table{Schema: d.table.Schema, Name: d.table.Name, Columns: tupleColumns(&d.table)},
+		FirstSeq: 1, LastSeq: upTo, Created: time.Now(), Library: "memdbwriter",
+	})
+	if err != nil {
+		return info, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Abort())
+		}
+	}()
+	if err := d.writeWaiting(ctx, w, upTo); err != nil {
+		return info, err
+	}
+	if err := d.writeFailed(ctx, w, upTo); err != nil {
+		return info, err
+	}
+	return w.Commit()
+}
+
+func (d *disk) writeWaiting(ctx context.Context, w *dump.Writer, upTo int64) error {
+	for after := int64(0); ; {
+		page, err := d.store.Page(after, pageCheckpoint)
+		if err = errors.Join(err, context.Cause(ctx)); err != nil {
+			return err
+		}
+		k := upToSeq(page, upTo)
+		if k == 0 {
+			return nil
+		}
+		if err := w.WriteRows(page.Slice(0, k)); err != nil {
+			return err
+		}
+		after = page.Rows[k-1].Seq
+	}
+}
+
+// upToSeq returns how many rows of a page in order do not lie behind a number.
+func upToSeq(page *tuple.Batch, upTo int64) int {
+	k := page.Len()
+	for k > 0 && page.Rows[k-1].Seq > upTo {
+		k--
+	}
+	return k
+}
+
+func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) error {
+	for after := int64(0); ; {
+		page, err := d.store.Failures(after, pageCheckpoint)
+		if err = errors.Join(err, context.Cause(ctx)); err != nil || len(page) == 0 {
+			return err
+		}
+		var failed []dump.Failed
+		for _, f := range page {
+			if f.Seq <= upTo {
+				failed = append(failed, dump.Failed(f))
+			}
+		}
+		if err := w.WriteFailed(failed); err != nil {
+			return err
+		}
+		after = page[len(page)-1].Seq
+	}
+}
+
+// retire deletes old checkpoints. All but the newest are spent: it holds, with
+// the journal, whatever of them is not in the destination.
+func (d *disk) retire() {
+	before := time.Now().Add(-d.cfg.CheckpointRetention)
+	deleted, err := d.dir.Retire(before, func(i dump.Info) bool { return i.Number < d.newest.Number })
+	if len(deleted) > 0 {
+		d.cfg.Logger.Debug("old checkpoints deleted", "table", d.table.String(), "files", len(deleted))
+	}
+	if err != nil {
+		d.cfg.Logger.Warn("old checkpoints not deleted", "table", d.table.String(), "error", err)
+	}
+}

@@ -1,0 +1,271 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dirlock"
+	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// Durability says what survives a crash. See docs/durability.md.
+type Durability string
+
+// The levels of durability.
+const (
+	// DurabilityNone keeps nothing on disk.
+	DurabilityNone Durability = "none"
+	// DurabilityCheckpoint writes what waits to a file of SQL text at
+	// intervals: after a crash the rows since the last one are gone.
+	DurabilityCheckpoint Durability = "checkpoint"
+	// DurabilityJournal also appends every row to a journal, which survives
+	// the process; what the operating system has not written yet is lost if
+	// the machine dies.
+	DurabilityJournal Durability = "journal"
+	// DurabilityFsync also makes the journal durable: nothing for which
+	// Persist has returned is lost, and no row is sent before it is durable.
+	DurabilityFsync Durability = "fsync"
+)
+
+// diskRetry is the shortest pause between two attempts to mend the journal.
+const diskRetry = time.Second
+
+// disk is what a writer keeps in its checkpoint directory; nil if it keeps
+// nothing. A failing disk never stops the rows: what fails is reported, shows
+// in the state, and is tried again.
+//
+// The journal is open at every level. At DurabilityCheckpoint it holds no rows
+// but what is settled, so that recovery from a checkpoint does not write a value
+// over a newer one that was synced after it.
+type disk struct {
+	*core
+	store   *stage.Store
+	dir     dump.Dir
+	rows    bool         // the journal takes rows
+	fsync   bool         // and makes them durable
+	release func() error // the lock on the writer's files
+
+	mu      sync.Mutex      // guards what follows; held while the journal is written
+	journal *journal.Writer // nil until recovery is over
+	fault   error           // why not everything is on disk; nil when it is
+	tried   time.Time       // the last attempt to mend the journal
+
+	making  sync.Mutex // one checkpoint at a time; guards what follows
+	newest  dump.Info  // the newest checkpoint; without a path if there is none
+	settled int64      // of the journal when it was made
+	failed  int64      // failed rows in it
+}
+
+// openDisk locks the writer's files.
+func openDisk(c *core, store *stage.Store) (*disk, error) {
+	if c.cfg.CheckpointDir == "" || c.cfg.Durability == DurabilityNone {
+		c.cfg.Logger.Info("nothing is written to disk, rows that wait are lost if the process dies", "table", c.table.String())
+		return nil, nil
+	}
+	identity := dump.Identity(c.table.String(), c.destination)
+	release, err := dirlock.Lock(c.cfg.CheckpointDir, identity+".lock")
+	if errors.Is(err, dirlock.ErrLocked) {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: CheckpointDir (MEMORY_DB_CHECKPOINT_DIR): %w", ErrConfig, err)
+	}
+	return &disk{
+		core: c, store: store, release: release,
+		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity},
+		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
+		fsync: c.cfg.Durability == DurabilityFsync,
+	}, nil
+}
+
+func (d *disk) journalConfig() journal.Config {
+	return journal.Config{
+		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination,
+		Columns: tupleColumns(&d.table), Fsync: d.fsync,
+	}
+}
+
+// append journals rows that are staged next, if the level asks for it.
+func (d *disk) append(b *tuple.Batch) {
+	if d == nil || !d.rows {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.journal == nil || d.fault != nil && !d.mend() {
+		return
+	}
+	d.note("append to the journal", d.journal.Append(b))
+}
+
+// mend gives the journal the waiting rows that it lacks, and reports whether it
+// is whole then. It tries at most once in a while. Called with the mutex.
+func (d *disk) mend() bool {
+	if time.Since(d.tried) < diskRetry {
+		return false
+	}
+	d.tried = time.Now()
+	after := d.journal.Stats().Last
+	var missing *journal.MissingError
+	if err := d.journal.Sync(context.Background()); errors.As(err, &missing) {
+		after = missing.First - 1
+	}
+	for {
+		page, err := d.store.Page(after, pageRows)
+		if err == nil && page.Len() > 0 {
+			after = page.Rows[page.Len()-1].Seq
+			err = d.appendRuns(page)
+		}
+		if err != nil || page.Len() == 0 {
+			d.note("mend the journal", err)
+			return err == nil
+		}
+	}
+}
+
+// appendRuns journals a page, whose arrival numbers may have gaps.
+func (d *disk) appendRuns(page *tuple.Batch) error {
+	for _, run := range runs(page) {
+		if err := d.journal.Append(run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runs cuts a batch where its arrival numbers have gaps.
+func runs(b *tuple.Batch) (cut []*tuple.Batch) {
+	from := 0
+	for i := 1; i <= b.Len(); i++ {
+		if i == b.Len() || b.Rows[i].Seq != b.Rows[i-1].Seq+1 {
+			cut = append(cut, b.Slice(from, i))
+			from = i
+		}
+	}
+	return cut
+}
+
+// settle notes that every row up to the given one has left the memory, but for
+// those that failed.
+func (d *disk) settle(upTo int64, failed []stage.Failure) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.journal != nil {
+		d.note("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
+	}
+}
+
+// amend notes what became of failed rows.
+func (d *disk) amend(gone []int64, again []stage.Failure) {
+	if d == nil || len(gone) == 0 && len(again) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.journal != nil {
+		d.note("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
+	}
+}
+
+// fail keeps an error that nothing will mend.
+func (d *disk) fail(what string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note(what, err)
+}
+
+// note keeps the outcome of a write for Persist and for the state. Called with
+// the mutex.
+func (d *disk) note(what string, err error) {
+	if err == nil {
+		if d.fault != nil {
+			d.cfg.Logger.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
+		}
+		d.fault = nil
+		d.tally.setDisk(nil)
+		return
+	}
+	err = fmt.Errorf("memdbwriter: cannot %s in %s: %w", what, d.cfg.CheckpointDir, err)
+	if d.fault == nil {
+		d.cfg.Logger.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
+	}
+	d.fault = err
+	d.tally.setDisk(err)
+}
+
+// sync waits until every row that was journaled before is as durable as the
+// level promises.
+func (d *disk) sync(ctx context.Context) error {
+	d.mu.Lock()
+	if d.fault != nil && (d.journal == nil || !d.mend()) {
+		defer d.mu.Unlock()
+		return d.fault
+	}
+	j := d.journal
+	d.mu.Unlock()
+	err := j.Sync(ctx) // without the mutex: appending goes on meanwhile
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note("make the journal durable", err)
+	return d.fault
+}
+
+// syncBefore makes rows durable before they are sent, at the level that
+// promises it: else a machine that dies could forget a row that the destination
+// has, remember an older one of its key, and write that over it later.
+func (d *disk) syncBefore(ctx context.Context) {
+	if d == nil || !d.fsync || d.open() == nil {
+		return
+	}
+	if err := d.sync(ctx); err != nil && ctx.Err() == nil {
+		d.cfg.Logger.Debug("rows are sent though they are not durable", "table", d.table.String(), "error", err)
+	}
+}
+
+// open returns the journal, nil while recovery is under way.
+func (d *disk) open() *journal.Writer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.journal
+}
+
+// err says why not everything is on disk; nil if it is.
+func (d *disk) err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fault
+}
+
+// close ends the journal and gives the files free.
+func (d *disk) close() error {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	if d.journal != nil {
+		err = d.journal.Close()
+	}
+	return errors.Join(err, d.release())
+}
+
+func journalFailures(failed []stage.Failure) []journal.Failure {
+	out := make([]journal.Failure, len(failed))
+	for i := range failed {
+		out[i] = journal.Failure(failed[i])
+	}
+	return out
+}

@@ -1,0 +1,199 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// recovery brings back the rows that an earlier writer left on disk: those of
+// the newest good checkpoint that the journal does not know better, then those
+// of the journal. The stager's goroutine does it before it takes the first new
+// row, so recovered rows come first, with the numbers that they had. What does
+// not fit into the buffer stays on disk until there is room.
+type recovery struct {
+	disk   *disk
+	stager *stager
+	syncer *syncer                             // touched by call only
+	call   func(context.Context, func()) error // runs in the syncer's goroutine
+
+	journal    *journal.Recovery
+	candidates []dump.Info // checkpoints, newest first
+
+	outcome chan error    // receives what run returned; has room for it
+	full    chan struct{} // closed when run has to wait for room
+	waits   bool          // full is closed
+
+	rows, failed int64
+}
+
+// openRecovery looks at what is there. Files that cannot be read are set aside
+// and reported; those that a newer version wrote, or that hold other columns,
+// are an error: somebody must decide.
+func openRecovery(d *disk) (*recovery, error) {
+	r := &recovery{disk: d, outcome: make(chan error, 1), full: make(chan struct{})}
+	if deleted, err := d.dir.Sweep(); err != nil {
+		return nil, fmt.Errorf("memdbwriter: cannot tidy %s: %w", d.cfg.CheckpointDir, err)
+	} else if len(deleted) > 0 {
+		d.cfg.Logger.Info("unfinished checkpoints deleted", "table", d.table.String(), "files", deleted)
+	}
+	infos, err := d.dir.List()
+	if err != nil {
+		return nil, fmt.Errorf("memdbwriter: cannot list the checkpoints: %w", err)
+	}
+	for _, info := range infos {
+		switch {
+		case info.Err == nil:
+			r.candidates = append(r.candidates, info)
+		case errors.Is(info.Err, dump.ErrDamaged):
+			d.setAside(info.Path, info.Err)
+		case errors.Is(info.Err, dump.ErrForeign):
+		default:
+			return nil, fmt.Errorf("%w: %w", ErrRecovery, info.Err)
+		}
+	}
+	if r.journal, err = journal.Scan(d.journalConfig()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
+	}
+	return r, nil
+}
+
+func (d *disk) setAside(path string, cause error) {
+	aside, err := d.dir.SetAside(path)
+	d.cfg.Logger.Error("damaged checkpoint set aside, the one before is used", "table", d.table.String(),
+		"path", path, "aside", aside, "error", errors.Join(cause, err))
+}
+
+// run hands everything to the staging table. When it returns nil, the journal
+// is open for new rows.
+func (r *recovery) run(ctx context.Context) error {
+	base, err := r.checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.journal.Replay(base.LastSeq, journal.Visitor{
+		Rows:   func(b *tuple.Batch) error { return r.stage(ctx, b) },
+		Failed: func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) },
+	})
+	if err != nil {
+		return err
+	}
+	r.report(base)
+	w, err := r.journal.Create()
+	if err != nil {
+		return err
+	}
+	r.stager.next = max(r.stager.last, base.LastSeq, r.journal.Last) + 1
+	d := r.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.journal, d.newest, d.settled, d.failed = w, base, w.Stats().Settled, base.Failed
+	return nil
+}
+
+// checkpoint hands out the newest good checkpoint and returns it, empty if
+// there is none.
+func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
+	d := r.disk
+	table := dump.Table{Schema: d.table.Schema, Name: d.table.Name, Columns: tupleColumns(&d.table)}
+	for _, c := range r.candidates {
+		before := r.rows + r.failed
+		info, err := d.dir.Read(c.Path, table,
+			func(b *tuple.Batch) error { return r.stage(ctx, r.known(b)) },
+			func(f dump.Failed) error {
+				if r.journal.Supersedes(f.Seq, true) {
+					return nil
+				}
+				return r.fail(ctx, stage.Failure(f))
+			})
+		switch {
+		case err == nil:
+			return info, nil
+		case errors.Is(err, dump.ErrDamaged) && r.rows+r.failed == before:
+			d.setAside(c.Path, err)
+		default:
+			return info, fmt.Errorf("%w: %w", ErrRecovery, err)
+		}
+	}
+	return dump.Info{}, nil
+}
+
+// known leaves out the rows that the journal knows to be settled.
+func (r *recovery) known(b *tuple.Batch) *tuple.Batch {
+	kept := &tuple.Batch{Data: b.Data}
+	for _, s := range b.Rows {
+		if !r.journal.Supersedes(s.Seq, false) {
+			kept.Rows = append(kept.Rows, s)
+		}
+	}
+	return kept
+}
+
+// stage puts rows into the staging table once there is room for them.
+func (r *recovery) stage(ctx context.Context, b *tuple.Batch) error {
+	for _, run := range runs(b) {
+		if err := r.begin(ctx, run.Rows[0].Seq); err != nil {
+			return err
+		}
+		if err := r.stager.front.admit(ctx, int64(run.Len()), run.Bytes(), r.staged, r.noRoom); err != nil {
+			return err
+		}
+		if err := r.stager.put(ctx, run); err != nil {
+			return err
+		}
+		r.rows += int64(run.Len())
+	}
+	return nil
+}
+
+// begin tells the syncer where the numbers of the rows begin.
+func (r *recovery) begin(ctx context.Context, first int64) error {
+	if r.rows > 0 {
+		return nil
+	}
+	return r.call(ctx, func() { r.syncer.settled, r.syncer.loaded = first-1, first-1 })
+}
+
+// fail puts a row among the failed ones.
+func (r *recovery) fail(ctx context.Context, f stage.Failure) error {
+	failed := []stage.Failure{f}
+	var err error
+	callErr := r.call(ctx, func() {
+		if err = r.disk.store.Settle(math.MinInt64, failed); err == nil {
+			r.syncer.failed.update(failed, nil, r.disk.table.Keys)
+		}
+	})
+	if err = errors.Join(err, callErr); err != nil {
+		return err
+	}
+	r.stager.front.recoverFailed()
+	r.failed++
+	return nil
+}
+
+func (r *recovery) staged() bool { return r.disk.store.Counts().Rows > 0 }
+
+// noRoom lets New return, since it may take long until there is room.
+func (r *recovery) noRoom() {
+	if !r.waits {
+		r.waits = true
+		close(r.full)
+	}
+}
+
+func (r *recovery) report(base dump.Info) {
+	log := r.disk.cfg.Logger
+	for _, p := range r.journal.Problems {
+		log.Error("damaged journal file, used up to the damage", "table", r.disk.table.String(), "file", p.File, "aside", p.Aside, "error", p.Err)
+	}
+	if r.rows+r.failed > 0 || base.Path != "" {
+		log.Info("rows recovered", "table", r.disk.table.String(), "rows", r.rows, "failed", r.failed,
+			"checkpoint", base.Path, "journal_files", r.journal.Segments, "cut_bytes", r.journal.Cut)
+	}
+}
