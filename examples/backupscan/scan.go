@@ -76,13 +76,13 @@ func (s *scan) run(ctx context.Context, cfg memdbwriter.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, dest.Close()) }()
 
-	// An SQLite destination may lie inside the tree, and changes meanwhile.
+	// These may lie inside the tree, and change meanwhile.
 	file, isFile := strings.CutPrefix(dest.String(), "sqlite:")
 	if !isFile {
 		file = ""
 	}
 	s.walker.Stats = s.stats
-	if s.walker.Exclude, err = walk.NewExclude(s.exclude, databaseFiles(file)...); err != nil {
+	if s.walker.Exclude, err = walk.NewExclude(s.exclude, ownFiles(file, cfg.CheckpointDir)...); err != nil {
 		return err
 	}
 
@@ -97,15 +97,30 @@ func (s *scan) run(ctx context.Context, cfg memdbwriter.Config) (err error) {
 	return s.record(ctx)
 }
 
-// databaseFiles are the files of an SQLite database, by their real paths.
-func databaseFiles(file string) []string {
-	if file == "" {
-		return nil
+// ownFiles are what this program itself writes and so must not scan: the files
+// of an SQLite destination, if it is one, and the checkpoint directory, if there
+// is one.
+func ownFiles(database, checkpoints string) []string {
+	var own []string
+	if database != "" {
+		file := resolved(database)
+		own = append(own, file, file+"-wal", file+"-shm", file+"-journal")
 	}
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(file)); err == nil {
-		file = filepath.Join(dir, filepath.Base(file))
+	if checkpoints != "" {
+		if abs, err := filepath.Abs(checkpoints); err == nil {
+			own = append(own, resolved(abs))
+		}
 	}
-	return []string{file, file + "-wal", file + "-shm", file + "-journal"}
+	return own
+}
+
+// resolved returns the path without symbolic links in its directory: so the
+// walk names it.
+func resolved(path string) string {
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
 }
 
 // record brings the set to what the roots hold.

@@ -1,0 +1,133 @@
+// Package dirlock makes sure that one process at a time uses the files of a
+// writer in a directory.
+//
+// The lock is one of the operating system's on an open file, so that it ends
+// with the process that holds it, however that ends. The file stays when the
+// lock is released: deleting it could take it away from under the next holder.
+// It tells who holds the lock, as JSON. On network file systems the lock is as
+// good as theirs are.
+package dirlock
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// ErrLocked is what a LockedError is.
+var ErrLocked = errors.New("locked by another writer")
+
+// errHeld is what the systems' tryLock returns if somebody has the lock.
+var errHeld = errors.New("held")
+
+// Holder is who holds a lock.
+type Holder struct {
+	PID     int       `json:"pid"`
+	Host    string    `json:"host"`
+	Program string    `json:"program"`
+	Since   time.Time `json:"since"`
+}
+
+// LockedError says who has the lock.
+type LockedError struct {
+	Path   string // of the lock file
+	Holder Holder // zero, if the file does not tell
+}
+
+func (e *LockedError) Error() string {
+	h := e.Holder
+	if h == (Holder{}) {
+		return fmt.Sprintf("%s is %v", e.Path, ErrLocked)
+	}
+	return fmt.Sprintf("%s is %v: %s, process %d on host %s, since %s",
+		e.Path, ErrLocked, h.Program, h.PID, h.Host, h.Since.Format(time.RFC3339))
+}
+
+// Is makes errors.Is find ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// maxHolder is more than a Holder takes in a file.
+const maxHolder = 8 << 10
+
+// Lock takes the lock of the given name in a directory, which is made, with its
+// parents, if it is not there. It does not wait: if anybody has the lock, this
+// process included, the error is a *LockedError. The function returned releases
+// the lock and must be called once.
+func Lock(dir, name string) (release func() error, err error) {
+	if name == "" || name != filepath.Base(name) {
+		return nil, fmt.Errorf("lock %q: not a file name", name)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	path := filepath.Join(dir, name)
+	f, err := open(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	err = tryLock(f)
+	if err == errHeld {
+		err = &LockedError{path, readHolder(f)}
+		return nil, errors.Join(err, f.Close())
+	}
+	if err == nil {
+		err = writeHolder(f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, errors.Join(err, f.Close()))
+	}
+	return func() error {
+		// The file first, while it is ours. Closing it releases the lock.
+		return errors.Join(f.Truncate(0), f.Close())
+	}, nil
+}
+
+// open opens or makes the lock file, and nothing else that has its name.
+func open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	named, err := os.Lstat(path)
+	if err == nil {
+		var opened os.FileInfo
+		if opened, err = f.Stat(); err == nil && !(named.Mode().IsRegular() && os.SameFile(named, opened)) {
+			err = errors.New("is not a regular file")
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func writeHolder(f *os.File) error {
+	h := Holder{PID: os.Getpid(), Program: filepath.Base(os.Args[0]), Since: time.Now().Truncate(time.Second)}
+	var err error
+	if h.Host, err = os.Hostname(); err != nil {
+		h.Host = "unknown"
+	}
+	text, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(text, '\n'), 0)
+	return err
+}
+
+// readHolder returns the zero Holder where the file does not tell: its holder
+// may be just about to write it.
+func readHolder(f *os.File) (h Holder) {
+	text := make([]byte, maxHolder)
+	n, _ := f.ReadAt(text, 0) // an error leaves less text than JSON needs
+	if json.Unmarshal(text[:n], &h) != nil {
+		return Holder{}
+	}
+	return h
+}

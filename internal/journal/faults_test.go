@@ -1,0 +1,338 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
+)
+
+// failing makes the operations fail for which it holds an error.
+type failing struct {
+	mu   sync.Mutex
+	errs map[faultfs.Op]error
+}
+
+func (f *failing) set(op faultfs.Op, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs[op] = err
+}
+
+func (f *failing) fault(op faultfs.Op, _ string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.errs[op]
+}
+
+func faulty() (*faultfs.FS, *failing) {
+	f := &failing{errs: map[faultfs.Op]error{}}
+	return &faultfs.FS{Fault: f.fault}, f
+}
+
+func durable(fs *faultfs.FS) journal.Config {
+	cfg := config(fs)
+	cfg.Fsync, cfg.SyncEvery = true, time.Hour
+	return cfg
+}
+
+func TestAFailedWriteLeavesNothingBehind(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		write    error
+		truncate error
+	}{
+		{name: "full", write: syscall.ENOSPC},
+		{name: "short", write: faultfs.Short{N: 60, Err: syscall.ENOSPC}},
+		{name: "short, and cannot be taken back", write: faultfs.Short{N: 60, Err: syscall.EIO}, truncate: syscall.EIO},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs, fail := faulty()
+			w := open(t, config(fs))
+			must(t, w.Append(rows(1, 3)))
+			fail.set(faultfs.Write, c.write)
+			fail.set(faultfs.Truncate, c.truncate)
+			if err := w.Append(rows(4, 6)); !errors.Is(err, errors.Unwrap(err)) || err == nil {
+				t.Fatalf("Append: %v", err)
+			}
+			var missing *journal.MissingError
+			if err := w.Append(rows(7, 8)); !errors.As(err, &missing) || missing.First != 4 || missing.Last != 6 {
+				t.Fatalf("Append behind rows that are missing: %v", err)
+			}
+			if err := w.Sync(ctx); !errors.As(err, &missing) || missing.First != 4 || missing.Last != 8 {
+				t.Fatalf("Sync with rows missing: %v", err)
+			}
+			replay(t, config(fs.Copy()), 0).want(t, seq(1, 3))
+			fail.set(faultfs.Write, nil)
+			must(t, w.Append(rows(4, 6)))
+			must(t, w.Append(rows(7, 8)))
+			must(t, w.Sync(ctx))
+			f := replay(t, config(fs.Copy()), 0)
+			f.want(t, seq(1, 8))
+			if len(f.Problems) > 0 {
+				t.Errorf("problems %v", f.Problems)
+			}
+		})
+	}
+}
+
+func TestAFailureThatCouldNotBeWrittenIsWrittenBeforeAnythingElse(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, config(fs))
+	must(t, w.Append(rows(1, 6)))
+	fail.set(faultfs.Write, syscall.ENOSPC)
+	if err := w.Settle(3, []journal.Failure{failure(2)}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Settle: %v", err)
+	}
+	if err := w.Settle(6, nil); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Settle: %v", err)
+	}
+	replay(t, config(fs.Copy()), 0).want(t, seq(1, 6))
+	fail.set(faultfs.Write, nil)
+	must(t, w.Settle(6, nil))
+	replay(t, config(fs.Copy()), 0).want(t, nil, 2)
+}
+
+func TestASizeLimitStopsRowsAndNotWhatFreesThem(t *testing.T) {
+	fs := newFS()
+	cfg := config(fs)
+	cfg.SegmentBytes, cfg.MaxBytes = 1000, 4000
+	w := open(t, cfg)
+	n := int64(0)
+	var err error
+	for err == nil {
+		n++
+		err = w.Append(rows(n, n))
+	}
+	if !errors.Is(err, journal.ErrFull) || w.Stats().Bytes > cfg.MaxBytes {
+		t.Fatalf("%v with %+v", err, w.Stats())
+	}
+	must(t, w.Settle(n-2, nil))
+	must(t, w.Append(rows(n, n)))
+	replay(t, config(fs.Copy()), 0).want(t, seq(n-1, n))
+}
+
+func TestSyncMakesDurable(t *testing.T) {
+	fs, _ := faulty()
+	cfg := durable(fs)
+	cfg.SegmentBytes = 1000
+	w := open(t, cfg)
+	for n := int64(1); n <= 50; n++ {
+		must(t, w.Append(rows(n, n)))
+	}
+	must(t, w.Settle(20, []journal.Failure{failure(4)}))
+	must(t, w.Sync(ctx))
+	for seed := range uint64(20) {
+		replay(t, config(fs.PowerCut(random(seed))), 0).want(t, seq(21, 50), 4)
+	}
+	if s := w.Stats(); s.Durable != 50 || s.Syncs == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestRowsAreMadeDurableThoughNobodyWaits(t *testing.T) {
+	fs := &faultfs.FS{}
+	synced := make(chan struct{}, 1000)
+	fs.Fault = func(op faultfs.Op, _ string) error {
+		if op == faultfs.SyncDir {
+			synced <- struct{}{}
+		}
+		return nil
+	}
+	cfg := durable(fs)
+	cfg.SyncEvery = time.Millisecond
+	w := open(t, cfg)
+	must(t, w.Append(rows(1, 1)))
+	<-synced
+}
+
+func TestOneFsyncServesAllWhoWait(t *testing.T) {
+	fs := &faultfs.FS{}
+	enter, leave := make(chan struct{}), make(chan struct{})
+	var blocking atomic.Bool
+	fs.Fault = func(op faultfs.Op, _ string) error {
+		if op == faultfs.Sync && blocking.Load() {
+			enter <- struct{}{}
+			<-leave
+		}
+		return nil
+	}
+	w := open(t, durable(fs))
+	must(t, w.Append(rows(1, 1)))
+	blocking.Store(true)
+	done := make(chan error, 100)
+	go func() { done <- w.Sync(ctx) }()
+	<-enter
+	// Nothing waits for the fsync that is under way but those who ask for it.
+	must(t, w.Append(rows(2, 2)))
+	for n := int64(3); n <= 50; n++ {
+		must(t, w.Append(rows(n, n)))
+		go func() { done <- w.Sync(ctx) }()
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := w.Sync(cancelled); !errors.Is(err, context.Canceled) {
+		t.Errorf("Sync with a cancelled context: %v", err)
+	}
+	blocking.Store(false)
+	leave <- struct{}{}
+	for range 49 {
+		must(t, <-done)
+	}
+	if n := w.Stats().Syncs; n > 25 {
+		t.Errorf("%d fsyncs for 49 callers", n)
+	}
+}
+
+func TestAFailedFsyncIsALossAndIsNeverTakenBack(t *testing.T) {
+	for _, op := range []faultfs.Op{faultfs.Sync, faultfs.SyncDir} {
+		t.Run(string(op), func(t *testing.T) {
+			fs, fail := faulty()
+			w := open(t, durable(fs))
+			must(t, w.Append(rows(1, 5)))
+			if op == faultfs.Sync {
+				must(t, w.Sync(ctx))
+			}
+			must(t, w.Append(rows(6, 10)))
+			must(t, w.Settle(3, []journal.Failure{failure(2)}))
+			fail.set(op, syscall.EIO)
+			first := w.Stats().Durable + 1
+			var missing *journal.MissingError
+			for range 2 {
+				err := w.Sync(ctx)
+				if !errors.As(err, &missing) || !errors.Is(err, syscall.EIO) || missing.First != max(first, 4) || missing.Last != 10 {
+					t.Fatalf("Sync: %v", err)
+				}
+				fail.set(op, nil) // the second Sync must not succeed all the same
+			}
+			if err := w.Append(rows(11, 12)); !errors.As(err, &missing) {
+				t.Fatalf("Append: %v", err)
+			}
+			must(t, w.Append(rows(missing.First, missing.Last)))
+			must(t, w.Append(rows(11, 12)))
+			must(t, w.Sync(ctx))
+			for seed := range uint64(20) {
+				f := replay(t, config(fs.PowerCut(random(seed))), 0)
+				f.want(t, seq(4, 12), 2)
+			}
+			if n := w.Stats().Losses; n != 1 {
+				t.Errorf("%d losses", n)
+			}
+		})
+	}
+}
+
+func TestEveryWaiterHearsOfALoss(t *testing.T) {
+	fs := &faultfs.FS{}
+	enter, leave := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fs.Fault = func(op faultfs.Op, _ string) (err error) {
+		if op == faultfs.Sync {
+			once.Do(func() {
+				close(enter)
+				<-leave
+				err = syscall.EIO
+			})
+		}
+		return err
+	}
+	w := open(t, durable(fs))
+	must(t, w.Append(rows(1, 1)))
+	errs := make(chan error, 20)
+	for range 20 {
+		go func() { errs <- w.Sync(ctx) }()
+	}
+	<-enter
+	close(leave)
+	for range 20 {
+		if err := <-errs; !errors.Is(err, syscall.EIO) {
+			t.Errorf("Sync: %v", err)
+		}
+	}
+}
+
+func TestCloseReportsALoss(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, durable(fs))
+	must(t, w.Append(rows(1, 2)))
+	fail.set(faultfs.Sync, syscall.EIO)
+	if err := w.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Close: %v", err)
+	}
+	if err := w.Sync(ctx); err == nil {
+		t.Error("Sync after a loss at Close")
+	}
+}
+
+func TestFilesThatCannotBeDeletedAreDeletedLater(t *testing.T) {
+	fs, fail := faulty()
+	cfg := config(fs)
+	cfg.SegmentBytes = 500
+	w := open(t, cfg)
+	for n := int64(1); n <= 20; n++ {
+		must(t, w.Append(rows(n, n)))
+	}
+	fail.set(faultfs.Remove, syscall.EACCES)
+	if err := w.Settle(10, nil); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), fs.Names("")[0]) {
+		t.Errorf("Settle: %v", err)
+	}
+	fail.set(faultfs.Remove, nil)
+	before := fs.Names("")
+	must(t, w.Settle(11, nil))
+	if after := fs.Names(""); slices.Contains(after, before[0]) {
+		t.Errorf("still there: %v", fs)
+	}
+	replay(t, config(fs.Copy()), 0).want(t, seq(12, 20))
+}
+
+// Of several files that were not durable the younger may survive the older.
+func TestWhatWasGivenUpDoesNotHideWhatWasAppendedAgain(t *testing.T) {
+	for seed := range uint64(50) {
+		fs, fail := faulty()
+		cfg := durable(fs)
+		cfg.SegmentBytes = 500
+		w := open(t, cfg)
+		for n := int64(1); n <= 20; n++ {
+			must(t, w.Append(rows(n, n)))
+		}
+		fail.set(faultfs.Sync, syscall.EIO)
+		if err := w.Sync(ctx); err == nil {
+			t.Fatal("a failed fsync was not reported")
+		}
+		fail.set(faultfs.Sync, nil)
+		// The disk has got hold of the last of them all the same.
+		names := fs.Names("")
+		fs.Put(names[len(names)-1], fs.Get(names[len(names)-1]))
+		must(t, w.Append(rows(1, 20)))
+		must(t, w.Sync(ctx))
+		f := replay(t, config(fs.PowerCut(random(seed))), 0)
+		f.want(t, seq(1, 20))
+	}
+}
+
+func TestAFailureIsNotLostWithTheSegmentBeforeTheOneThatSettlesItsRow(t *testing.T) {
+	for seed := range uint64(200) {
+		fs, _ := faulty()
+		cfg := durable(fs)
+		cfg.SegmentBytes = 500
+		w := open(t, cfg)
+		must(t, w.Append(rows(1, 3)))
+		must(t, w.Sync(ctx))
+		must(t, w.Settle(3, []journal.Failure{failure(2)}))
+		for n := int64(4); n <= 20; n++ {
+			must(t, w.Append(rows(n, n)))
+		}
+		f := replay(t, config(fs.PowerCut(random(seed))), 0)
+		if !slices.Contains(f.rows, 2) && len(f.failed) == 0 {
+			t.Fatalf("seed %d: the failed row is lost: %+v", seed, f.Recovery)
+		}
+	}
+}

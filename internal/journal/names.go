@@ -1,0 +1,52 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	extension  = ".seg"
+	damagedExt = ".damaged"
+	maxSlug    = 32
+)
+
+// prefix is what the names of the journal's files begin with. The hash at its
+// end has a fixed length, so no prefix is the beginning of another's name.
+func (c *Config) prefix() string {
+	slug := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A' // some file systems do not tell them apart
+		default:
+			return '-'
+		}
+	}, c.Table)
+	hash := sha256.Sum256(fmt.Appendf(nil, "%q %q", c.Table, c.Writer))
+	return fmt.Sprintf("journal_%.*s-%x_", maxSlug, slug, hash[:6])
+}
+
+// path is where the segment of a number is.
+func (c *Config) path(number uint64) string {
+	return filepath.Join(c.Dir, fmt.Sprintf("%s%016x%s", c.prefix(), number, extension))
+}
+
+// parseName returns the number in a file name that is exactly one of the
+// journal's segments.
+func parseName(prefix, name string) (number uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, prefix)
+	if !ok {
+		return 0, false
+	}
+	digits, ok = strings.CutSuffix(digits, extension)
+	if !ok || len(digits) != 16 || strings.ToLower(digits) != digits {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 16, 64)
+	return number, err == nil
+}

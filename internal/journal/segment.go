@@ -1,0 +1,147 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// header is that of a new segment.
+func (c *Config) header(number uint64, next int64) *header {
+	return &header{
+		number: number, next: next, created: time.Now(),
+		table: c.Table, writer: c.Writer, columns: c.Columns,
+	}
+}
+
+// write writes the record whose body is in buf behind space for a head. When
+// it fails the segment is as before.
+func (w *Writer) write(k kind, seq int64) error {
+	if len(w.buf)-headSize > maxBody {
+		return fmt.Errorf("a record of %d bytes is too large", len(w.buf))
+	}
+	if err := w.room(int64(len(w.buf))); err != nil {
+		return err
+	}
+	s := w.current
+	check := s.seal(w.buf, k, seq, w.firm(s))
+	if _, err := s.file.WriteAt(w.buf, s.size); err != nil {
+		return fmt.Errorf("write %s: %w", s.path, errors.Join(err, w.takeBack()))
+	}
+	s.size += int64(len(w.buf))
+	s.prev, s.started = check, true
+	w.written++
+	return nil
+}
+
+// seal fills in the head of a record and returns its check.
+func (s *segment) seal(record []byte, k kind, seq, firm int64) uint32 {
+	body := record[headSize:]
+	h := head{kind: k, length: uint32(len(body)), seq: seq, firm: firm, prev: s.prev, crc: checksum(body)}
+	h.encode(record, s.crc)
+	return h.check
+}
+
+// firm is what a record that is about to be written says of those before it.
+// Without Fsync that they were written is all that can be relied on.
+func (w *Writer) firm(s *segment) int64 {
+	if w.cfg.Fsync {
+		return s.firm
+	}
+	return s.size
+}
+
+// takeBack removes what a failed write has left. Where that fails too, nothing
+// more is written to the segment: what is incomplete at its end is cut by
+// Replay.
+func (w *Writer) takeBack() error {
+	err := w.current.file.Truncate(w.current.size)
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, w.retire())
+}
+
+// room sees to it that there is a segment for a record of n bytes.
+func (w *Writer) room(n int64) error {
+	if s := w.current; s != nil && s.started && s.size+n > w.cfg.SegmentBytes {
+		if err := w.retire(); err != nil {
+			return err
+		}
+	}
+	if w.current != nil {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return fmt.Errorf("begin a segment: %w", err)
+	}
+	return nil
+}
+
+// begin makes a new segment. It begins with the control records that are not
+// durable, since what is before them in older segments may be lost when this one
+// is not, and then with what is settled: only in that order no failure is
+// forgotten.
+func (w *Writer) begin() error {
+	h := w.cfg.header(w.next, w.last+1)
+	b := h.encode()
+	s := &segment{number: h.number, path: w.cfg.path(h.number), next: h.next, crc: h.crc, prev: h.crc}
+	head := append(slices.Clone(w.backlog), &entry{control: control{settled: w.settled}})
+	offsets := make([]int64, len(head))
+	for i, e := range head {
+		offsets[i] = int64(len(b))
+		record := e.append(make([]byte, headSize))
+		s.prev = s.seal(record, e.kind(), e.settled, 0)
+		b = append(b, record...)
+	}
+	s.size = int64(len(b))
+	if err := w.make(s, b); err != nil {
+		return err
+	}
+	w.current, w.marked = s, w.settled
+	for i, e := range head {
+		w.written++
+		e.written = w.written
+		w.refer(s, &e.control, offsets[i])
+	}
+	w.trimBacklog()
+	return nil
+}
+
+// make makes the file of a new segment. What a failed attempt leaves that cannot
+// be removed stays in its place among the segments, until its turn comes to be
+// deleted: it may say something about failed rows that later ones take back.
+func (w *Writer) make(s *segment, b []byte) error {
+	w.next++ // whatever happens: the name may be taken now
+	f, err := w.cfg.FS.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return err
+	}
+	w.dirDirty = true
+	if _, err = f.WriteAt(b, 0); err == nil {
+		s.file = f
+		w.segments = append(w.segments, s)
+		return nil
+	}
+	err = errors.Join(fmt.Errorf("write %s: %w", s.path, err), f.Close())
+	if removeErr := w.cfg.FS.Remove(s.path); removeErr != nil {
+		err = errors.Join(err, removeErr)
+		w.segments = append(w.segments, s)
+	}
+	return err
+}
+
+// retire ends writing to the current segment. With Fsync it stays open until
+// it is durable.
+func (w *Writer) retire() error {
+	s := w.current
+	w.current = nil
+	if w.cfg.Fsync {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}

@@ -1,0 +1,164 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// entry is a control record that must not be lost as long as later ones are
+// written.
+type entry struct {
+	control
+	written uint64 // Writer.written when it was, 0 if it was not yet
+}
+
+// Settle notes that every row up to the given number is in the destination or
+// needs not be, except the failed ones, whose numbers are not above it. It is
+// called after the destination has committed, and after the rows have left the
+// memory that a checkpoint is made of. An error of writing only means that
+// after a crash the rows would be recovered once more; the failures are kept
+// and written with the next record.
+func (w *Writer) Settle(upTo int64, failed []Failure) error {
+	for i := range failed {
+		if failed[i].Seq > upTo {
+			return fmt.Errorf("settle in journal: failed row %d is above %d", failed[i].Seq, upTo)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	w.settled = max(w.settled, upTo)
+	err := w.control(&control{settled: w.settled, failed: failed})
+	if err = errors.Join(err, w.prune()); err == nil {
+		err = w.carry()
+	}
+	return w.noted("settle", err)
+}
+
+// Amend notes that failed rows are gone, because they are stored now or a newer
+// row is, and that others have failed again, with their new history. Errors
+// are those of Settle.
+func (w *Writer) Amend(gone []int64, again []Failure) error {
+	if len(gone) == 0 && len(again) == 0 {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	for i := range again {
+		if again[i].Seq > w.settled {
+			return fmt.Errorf("amend journal: failed row %d is above %d, what is settled", again[i].Seq, w.settled)
+		}
+	}
+	err := w.control(&control{settled: w.settled, gone: gone, failed: again})
+	return w.noted("amend", errors.Join(err, w.prune()))
+}
+
+func (w *Writer) noted(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	w.failure = fmt.Errorf("%s in journal: %w", what, err)
+	return w.failure
+}
+
+// control writes a control record, and those before it that could not be
+// written yet: failures must not come to light after what settles the rows.
+func (w *Writer) control(c *control) error {
+	if len(c.gone) > 0 || len(c.failed) > 0 {
+		w.backlog = append(w.backlog, &entry{control: c.clone()})
+		return w.flushBacklog()
+	}
+	if err := w.flushBacklog(); err != nil {
+		return err
+	}
+	return w.writeControl(c)
+}
+
+// clone copies what the caller may change.
+func (c *control) clone() control {
+	n := control{settled: c.settled, gone: slices.Clone(c.gone), failed: slices.Clone(c.failed)}
+	for i := range n.failed {
+		n.failed[i].Tuple = slices.Clone(n.failed[i].Tuple)
+	}
+	return n
+}
+
+func (w *Writer) flushBacklog() error {
+	for _, e := range slices.Clone(w.backlog) {
+		if e.written > 0 {
+			continue
+		}
+		w.buf = e.append(w.buf[:headSize])
+		if err := w.room(int64(len(w.buf))); err != nil {
+			return err
+		}
+		if e.written > 0 { // a new segment has begun with it
+			continue
+		}
+		if err := w.writeControl(&e.control); err != nil {
+			return err
+		}
+		e.written = w.written
+	}
+	w.trimBacklog()
+	return nil
+}
+
+// catchUp writes what could not be written, or was lost, of what is settled
+// and has failed.
+func (w *Writer) catchUp() error {
+	unwritten := slices.ContainsFunc(w.backlog, func(e *entry) bool { return e.written == 0 })
+	if w.marked == w.settled && !unwritten {
+		return nil
+	}
+	return w.noted("settle", w.control(&control{settled: w.settled}))
+}
+
+// trimBacklog forgets control records that cannot be lost any more.
+func (w *Writer) trimBacklog() {
+	w.backlog = slices.DeleteFunc(w.backlog, func(e *entry) bool {
+		return e.written > 0 && (!w.cfg.Fsync || e.written <= w.durable)
+	})
+}
+
+func (w *Writer) writeControl(c *control) error {
+	w.buf = c.append(w.buf[:headSize])
+	if err := w.write(c.kind(), c.settled); err != nil {
+		return err
+	}
+	w.marked = max(w.marked, c.settled)
+	w.refer(w.current, c, w.current.size-int64(len(w.buf)))
+	return nil
+}
+
+// refer notes where the newest record of failed rows is.
+func (w *Writer) refer(s *segment, c *control, off int64) {
+	for _, seq := range c.gone {
+		w.unrefer(seq)
+	}
+	s.gone = s.gone || len(c.gone) > 0
+	for i := range c.failed {
+		w.unrefer(c.failed[i].Seq)
+		w.failed[c.failed[i].Seq] = place{number: s.number, off: off, bytes: c.failed[i].size()}
+		s.live++
+	}
+}
+
+func (w *Writer) unrefer(seq int64) {
+	at, ok := w.failed[seq]
+	if !ok {
+		return
+	}
+	delete(w.failed, seq)
+	for _, s := range w.segments {
+		if s.number == at.number {
+			s.live--
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// durability is how far the journal is on disk, the machine's end included.
+type durability struct {
+	round      chan struct{} // closed at the end of an attempt to make durable, then replaced
+	durable    uint64        // of Writer.written
+	durableRow int64         // of Writer.last
+	dirDirty   bool          // files were made since the directory was durable
+	syncs      int64
+	losses     int64
+}
+
+// Sync returns nil when every row that was given to Append before is on disk,
+// or is settled, and what Settle and Amend were told is on disk too. Without Fsync that means that the operating system has it,
+// and Sync does not wait. One fsync serves all callers that wait for it; ctx
+// ends the waiting only. *MissingError means that rows have to be appended
+// again.
+func (w *Writer) Sync(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.complete(); err != nil {
+		return err
+	}
+	for target, losses := w.written, w.losses; w.cfg.Fsync && w.durable < target; {
+		if w.closed {
+			return ErrClosed
+		}
+		if err := w.wait(ctx); err != nil {
+			return err
+		}
+		if w.losses != losses {
+			if err := w.complete(); err != nil {
+				return err
+			}
+			target, losses = w.written, w.losses
+		}
+	}
+	return nil
+}
+
+// complete sees to it that everything is written that the journal was given.
+func (w *Writer) complete() error {
+	if err := w.missing(w.offered); err != nil {
+		return err
+	}
+	if w.closed {
+		return nil
+	}
+	return w.catchUp()
+}
+
+// wait waits for the end of an attempt; mu is held before and after.
+func (w *Writer) wait(ctx context.Context) error {
+	round := w.round
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case w.kick <- struct{}{}:
+	default: // it is woken already
+	}
+	select {
+	case <-round:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// startSyncing starts the goroutine that makes durable; Close ends it.
+func (w *Writer) startSyncing() {
+	w.kick, w.stop, w.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(w.ended)
+		ticker := time.NewTicker(w.cfg.SyncEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-w.kick:
+			case <-ticker.C:
+			case <-w.stop:
+				return
+			}
+			_ = w.makeDurable() // Sync and Append report it
+		}
+	}()
+}
+
+// makeDurable is one attempt to make durable what is written when it begins.
+func (w *Writer) makeDurable() (err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var dirty []segment // as they are now
+	for _, s := range w.segments {
+		if s.file != nil && (s.firm < s.size || s != w.current) {
+			dirty = append(dirty, *s)
+		}
+	}
+	written, row, dir := w.written, w.last, w.dirDirty
+	w.dirDirty = false // files made from here on are the next attempt's
+	if len(dirty) > 0 || dir {
+		w.syncs++
+		w.mu.Unlock()
+		err = w.fsync(dirty, dir)
+		w.mu.Lock()
+		if err != nil {
+			w.lose(err)
+			written, row = 0, 0
+		} else {
+			w.firmed(dirty)
+		}
+	}
+	w.durable, w.durableRow = max(w.durable, written), max(w.durableRow, row)
+	w.trimBacklog()
+	close(w.round)
+	w.round = make(chan struct{})
+	return w.noted("make durable", errors.Join(err, w.prune()))
+}
+
+func (w *Writer) fsync(dirty []segment, dir bool) error {
+	for i := range dirty {
+		if err := dirty[i].file.Sync(); err != nil {
+			return fmt.Errorf("fsync %s: %w", dirty[i].path, err)
+		}
+	}
+	if !dir {
+		return nil
+	}
+	if err := w.cfg.FS.SyncDir(w.cfg.Dir); err != nil {
+		return fmt.Errorf("fsync %s: %w", w.cfg.Dir, err)
+	}
+	return nil
+}
+
+// firmed notes that segments are durable as far as they were, and closes those
+// that are so to their end.
+func (w *Writer) firmed(durable []segment) {
+	for _, s := range w.segments {
+		i := slices.IndexFunc(durable, func(d segment) bool { return d.number == s.number })
+		if i < 0 {
+			continue
+		}
+		s.firm = durable[i].size
+		if s != w.current && s.firm == s.size {
+			s.file.Close() // an error has no meaning after fsync
+			s.file = nil
+		}
+	}
+}
+
+// lose gives up everything that is not durable, after an fsync that failed:
+// the system may have dropped it, and another fsync would not say so. The next
+// record begins a new segment, with the control records that are lost; the rows
+// have to be appended again.
+func (w *Writer) lose(err error) {
+	w.losses++
+	w.failure, w.dirDirty = err, true
+	for _, s := range w.segments {
+		if s.file != nil {
+			s.file.Close() // what it could say is known
+			s.file = nil
+		}
+	}
+	w.current = nil
+	w.last, w.marked = w.durableRow, 0
+	for _, e := range w.backlog {
+		e.written = 0
+	}
+}
