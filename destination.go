@@ -21,6 +21,7 @@ type Destination struct{ d dest.Destination }
 // OpenDestination opens the database that the URL names:
 //
 //	postgres://user:password@host:5432/database?sslmode=require
+//	opengauss://user:password@host:5432/database
 //	sqlite:catalog.db        a file in the current directory
 //	sqlite:///var/lib/x.db   a file by its full path
 //
@@ -37,7 +38,7 @@ func OpenDestination(ctx context.Context, databaseURL string) (*Destination, err
 	}
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	switch strings.ToLower(scheme) {
-	case "postgres", "postgresql":
+	case "postgres", "postgresql", "opengauss":
 		db, err := pgdest.Open(databaseURL)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -50,7 +51,7 @@ func OpenDestination(ctx context.Context, databaseURL string) (*Destination, err
 		}
 		return SQLite(path)
 	}
-	return nil, fmt.Errorf("%w: the destination URL starts with none of postgres:, postgresql: and sqlite:", ErrConfig)
+	return nil, fmt.Errorf("%w: the destination URL must start with postgres://, opengauss:// or sqlite:file", ErrConfig)
 }
 
 // sqlitePath returns the file that the part of a URL behind "sqlite:" names.

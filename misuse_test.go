@@ -28,8 +28,8 @@ func wantError(t *testing.T, err error, sentinel error, parts ...string) {
 func TestWrongURLs(t *testing.T) {
 	for text, part := range map[string]string{
 		"":                                "MEMORY_DB_DATABASE_URL",
-		"catalog.db":                      "postgres:",
-		"mysql://u:secret@h/d":            "postgres:",
+		"catalog.db":                      "postgres://",
+		"mysql://u:secret@h/d":            "postgres://",
 		"postgres://u:secret@h:port/d":    "postgres://user",
 		"postgres://u:secret@h/d?x=%":     "",
 		"sqlite://host/file.db":           "sqlite:///path",
