@@ -76,6 +76,7 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 		d.note("begin a part of the journal", err)
 		d.mu.Unlock()
 	}
+	step("checkpoint begins")
 	bound.mu.Lock()
 	upTo = max(upTo, staged.Load())
 	if !d.rows {
@@ -94,9 +95,11 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	d.tally.checkpointed(info.Created)
 	d.cfg.Logger.Info("checkpoint made", "table", d.table.String(), "path", info.Path, "rows", info.Rows, "failed", info.Failed,
 		"bytes", info.Size, "seconds", time.Since(start).Seconds())
+	step("checkpoint made")
 	if err := d.journal.Release(cut, upTo); err != nil {
 		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
 	}
+	step("checkpoint released")
 	d.retire()
 	return info.Path, nil
 }
@@ -130,6 +133,7 @@ func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, err error
 	if err := d.writeFailed(ctx, w, upTo); err != nil {
 		return info, err
 	}
+	step("checkpoint filled")
 	return w.Commit()
 }
 

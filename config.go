@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
+
+	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 )
 
 // Config is how a writer behaves. The zero value of every field means its
@@ -93,6 +95,10 @@ type Config struct {
 	// writer but those that wait for that goroutine: ForceSync, Stop,
 	// RetrySyncErrors and DiscardSyncErrors.
 	OnSync func(SyncEvent)
+
+	// fs holds the checkpoints and the journal. Nil, but in tests: the
+	// operating system's.
+	fs fsys.FS
 }
 
 // Defaults of Config.

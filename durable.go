@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type disk struct {
 
 	mu      sync.Mutex      // guards what follows; held while the journal is written
 	journal *journal.Writer // nil until recovery is over
+	early   early           // what it has to be told then
 	fault   error           // why not everything is on disk; nil when it is
 	tried   time.Time       // the last attempt to mend the journal
 
@@ -60,6 +62,12 @@ type disk struct {
 	newest  dump.Info  // the newest checkpoint; without a path if there is none
 	settled int64      // of the journal when it was made
 	failed  int64      // failed rows in it
+}
+
+// early is what became of recovered rows while recovery was still under way.
+type early struct {
+	settled int64
+	gone    []int64 // failed rows
 }
 
 // openDisk locks the writer's files.
@@ -78,7 +86,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 	}
 	return &disk{
 		core: c, store: store, release: release,
-		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity},
+		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
 		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
 		fsync: c.cfg.Durability == DurabilityFsync,
 	}, nil
@@ -87,7 +95,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 func (d *disk) journalConfig() journal.Config {
 	return journal.Config{
 		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination,
-		Columns: tupleColumns(&d.table), Fsync: d.fsync,
+		Columns: tupleColumns(&d.table), Fsync: d.fsync, FS: d.cfg.fs,
 	}
 }
 
@@ -159,9 +167,11 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal != nil {
-		d.note("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
+	if d.journal == nil {
+		d.early.settled = upTo
+		return
 	}
+	d.note("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
 }
 
 // amend notes what became of failed rows.
@@ -171,9 +181,35 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal != nil {
-		d.note("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
+	if d.journal == nil {
+		d.early.gone = append(d.early.gone, gone...)
+		return
 	}
+	d.note("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
+}
+
+// begin opens the journal for new rows, once it knows what became of the
+// recovered ones meanwhile.
+func (d *disk) begin(w *journal.Writer) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	failed, err := d.store.Failures(0, 0)
+	if err != nil {
+		return err
+	}
+	// Those behind it are noted with the batch that settles them.
+	failed = slices.DeleteFunc(failed, func(f stage.Failure) bool { return f.Seq > d.early.settled })
+	if len(d.early.gone) > 0 {
+		err = w.Amend(d.early.gone, nil)
+	}
+	if d.early.settled > 0 {
+		err = errors.Join(err, w.Settle(d.early.settled, journalFailures(failed)))
+	}
+	if err != nil {
+		d.note("mark recovered rows", err)
+	}
+	d.journal, d.early = w, early{}
+	return nil
 }
 
 // fail keeps an error that nothing will mend.

@@ -162,8 +162,11 @@ func (f *FileInfo) escape() error {
 // the row itself, and the unique index that the upsert needs.
 func backupFilesDDL(schema, name, dialect string) []string {
 	id, stamp, js, now := "bigserial PRIMARY KEY", "timestamptz", "jsonb", "now()"
-	if dialect == "sqlite" {
+	switch dialect {
+	case "sqlite":
 		id, stamp, js, now = "INTEGER PRIMARY KEY AUTOINCREMENT", "TIMESTAMP", "TEXT", "CURRENT_TIMESTAMP"
+	case "opengauss": // its upsert is at its best with one unique index only
+		id = "bigserial NOT NULL"
 	}
 	table := dest.QuoteName(schema, name)
 	columns := []string{
@@ -198,5 +201,9 @@ func backupFilesDDL(schema, name, dialect string) []string {
 		"updated_at " + stamp + " DEFAULT " + now,
 		"UNIQUE (backup_set_id, file_path)",
 	}
-	return []string{"CREATE TABLE IF NOT EXISTS " + table + " (\n\t" + strings.Join(columns, ",\n\t") + "\n)"}
+	ddl := []string{"CREATE TABLE IF NOT EXISTS " + table + " (\n\t" + strings.Join(columns, ",\n\t") + "\n)"}
+	if dialect == "opengauss" {
+		ddl = append(ddl, "CREATE INDEX ON "+table+" (id)")
+	}
+	return ddl
 }

@@ -140,8 +140,10 @@ func (f *flush) run(ctx context.Context) error {
 func (f *flush) write(ctx context.Context, part *tuple.Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	step("batch sending")
 	res, err := f.sink.Write(ctx, part)
 	if err == nil {
+		step("batch committed")
 		f.onWrite(res)
 	}
 	return err

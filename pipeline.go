@@ -95,6 +95,7 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		return false, err
 	}
 	s.disk.syncBefore(ctx)
+	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
 		b.hashKeys(s.table.Keys)
@@ -156,8 +157,10 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	if err := s.store.Settle(b.hi, kept); err != nil {
 		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
 	}
+	step("batch out of memory")
 	s.disk.amend(superseded, nil)
 	s.disk.settle(b.hi, kept)
+	step("batch settled")
 	s.settled = b.hi
 	s.failed.update(kept, superseded, s.table.Keys)
 	stored, bytes := b.flush.rows()

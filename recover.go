@@ -37,6 +37,7 @@ type recovery struct {
 // and reported; those that a newer version wrote, or that hold other columns,
 // are an error: somebody must decide.
 func openRecovery(d *disk) (*recovery, error) {
+	step("recovery begins")
 	r := &recovery{disk: d, outcome: make(chan error, 1), full: make(chan struct{})}
 	if deleted, err := d.dir.Sweep(); err != nil {
 		return nil, fmt.Errorf("memdbwriter: cannot tidy %s: %w", d.cfg.CheckpointDir, err)
@@ -73,6 +74,7 @@ func (d *disk) setAside(path string, cause error) {
 // run hands everything to the staging table. When it returns nil, the journal
 // is open for new rows.
 func (r *recovery) run(ctx context.Context) error {
+	r.stager.next = r.last() + 1
 	base, err := r.checkpoint(ctx)
 	if err != nil {
 		return err
@@ -85,15 +87,18 @@ func (r *recovery) run(ctx context.Context) error {
 		return err
 	}
 	r.report(base)
+	step("recovery replayed")
 	w, err := r.journal.Create()
 	if err != nil {
 		return err
 	}
-	r.stager.next = max(r.stager.last, base.LastSeq, r.journal.Last) + 1
-	d := r.disk
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.journal, d.newest, d.settled, d.failed = w, base, w.Stats().Settled, base.Failed
+	if err := r.end(ctx); err != nil {
+		return errors.Join(err, w.Close())
+	}
+	r.disk.newest, r.disk.settled, r.disk.failed = base, w.Stats().Settled, base.Failed
+	if err := r.disk.begin(w); err != nil {
+		return errors.Join(err, w.Close())
+	}
 	return nil
 }
 
@@ -104,14 +109,7 @@ func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
 	table := dump.Table{Schema: d.table.Schema, Name: d.table.Name, Columns: tupleColumns(&d.table)}
 	for _, c := range r.candidates {
 		before := r.rows + r.failed
-		info, err := d.dir.Read(c.Path, table,
-			func(b *tuple.Batch) error { return r.stage(ctx, r.known(b)) },
-			func(f dump.Failed) error {
-				if r.journal.Supersedes(f.Seq, true) {
-					return nil
-				}
-				return r.fail(ctx, stage.Failure(f))
-			})
+		info, err := r.read(ctx, c, table)
 		switch {
 		case err == nil:
 			return info, nil
@@ -124,11 +122,34 @@ func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
 	return dump.Info{}, nil
 }
 
-// known leaves out the rows that the journal knows to be settled.
-func (r *recovery) known(b *tuple.Batch) *tuple.Batch {
+// read hands out a checkpoint. One with failed rows is read twice, to know those
+// rows first that failed while it was made and are among those that wait, too.
+func (r *recovery) read(ctx context.Context, c dump.Info, table dump.Table) (info dump.Info, err error) {
+	failed := make(map[int64]bool, c.Failed)
+	if c.Failed > 0 {
+		info, err = r.disk.dir.Read(c.Path, table,
+			func(*tuple.Batch) error { return nil },
+			func(f dump.Failed) error { failed[f.Seq] = true; return nil })
+	}
+	if err != nil {
+		return info, err
+	}
+	return r.disk.dir.Read(c.Path, table,
+		func(b *tuple.Batch) error { return r.stage(ctx, r.known(b, failed)) },
+		func(f dump.Failed) error {
+			if r.journal.Supersedes(f.Seq, true) {
+				return nil
+			}
+			return r.fail(ctx, stage.Failure(f))
+		})
+}
+
+// known leaves out the rows that the journal knows to be settled, and those
+// that failed while the checkpoint was made.
+func (r *recovery) known(b *tuple.Batch, failed map[int64]bool) *tuple.Batch {
 	kept := &tuple.Batch{Data: b.Data}
 	for _, s := range b.Rows {
-		if !r.journal.Supersedes(s.Seq, false) {
+		if !r.journal.Supersedes(s.Seq, false) && !failed[s.Seq] {
 			kept.Rows = append(kept.Rows, s)
 		}
 	}
@@ -148,6 +169,7 @@ func (r *recovery) stage(ctx context.Context, b *tuple.Batch) error {
 			return err
 		}
 		r.rows += int64(run.Len())
+		step("rows recovered")
 	}
 	return nil
 }
@@ -158,6 +180,35 @@ func (r *recovery) begin(ctx context.Context, first int64) error {
 		return nil
 	}
 	return r.call(ctx, func() { r.syncer.settled, r.syncer.loaded = first-1, first-1 })
+}
+
+// last is the highest arrival number that is known to have been given.
+func (r *recovery) last() int64 {
+	last := r.journal.Last
+	for _, c := range r.candidates {
+		last = max(last, c.LastSeq)
+	}
+	return last
+}
+
+// end tells stager and syncer that new rows come now. At the level that
+// journals none, these are sent only after it is on disk that the recovered
+// ones are settled: else a second recovery could write an old one over a new.
+func (r *recovery) end(ctx context.Context) error {
+	if r.rows == 0 {
+		if err := r.begin(ctx, r.stager.next); err != nil {
+			return err
+		}
+		r.stager.last = r.stager.next - 1
+		r.stager.staged(r.stager.last)
+	}
+	if !r.disk.rows {
+		b := &r.syncer.boundary
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.at.Store(r.stager.last)
+	}
+	return nil
 }
 
 // fail puts a row among the failed ones.

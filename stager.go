@@ -78,10 +78,13 @@ func (s *stager) stage(ctx context.Context) bool {
 			c.Rows[i].Seq = s.next + int64(i)
 		}
 		s.next += int64(c.Len())
+		step("rows taken")
 		s.disk.append(c)
+		step("rows journaled")
 		if s.put(ctx, c) != nil {
 			return false
 		}
+		step("rows staged")
 	}
 	s.front.recycle(s.chunks)
 	clear(s.chunks)

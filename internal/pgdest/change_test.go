@@ -182,7 +182,7 @@ func TestSessionsThatTheServerClosedCostNoFailedBatch(t *testing.T) {
 		end       string
 	}{
 		"pg_terminate_backend": {end: "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"},
-		"idle_session_timeout": {parameter: "&idle_session_timeout=20ms", end: "SELECT $1::text"},
+		"idle_session_timeout": {parameter: "&idle_session_timeout=200ms", end: "SELECT $1::text"},
 	} {
 		for _, table := range []*dest.Table{files(), lines()} {
 			t.Run(name+" "+table.Name, func(t *testing.T) {

@@ -61,12 +61,14 @@ var classes = map[string]dest.Class{
 
 // SQLSTATEs that are looked at one by one.
 const (
-	uniqueViolation   = "23505"
-	notNullViolation  = "23502" // of a column that is not written: ours are checked before
-	protocolViolation = "08P01" // also a binary field that is shorter than its type
-	limitExceeded     = "54000" // a row too large for a page or for an index
-	cannotConnectNow  = "57P03"
-	accountLocked     = "28000" // among others
+	uniqueViolation    = "23505"
+	undefinedObject    = "42704" // among others, a parameter that the server has not
+	notNullViolation   = "23502" // of a column that is not written: ours are checked before
+	exclusionViolation = "23P01"
+	protocolViolation  = "08P01" // also a binary field that is shorter than its type
+	limitExceeded      = "54000" // a row too large for a page or for an index
+	cannotConnectNow   = "57P03"
+	accountLocked      = "28000" // among others
 )
 
 // states are the exceptions from classes.
@@ -91,6 +93,10 @@ var hints = map[string]string{
 	"XX001": "THE SERVER REPORTS DAMAGED DATA: look into its log and check its disks before anything else",
 	"XX002": "THE SERVER REPORTS A DAMAGED INDEX: look into its log, check its disks, then REINDEX",
 }
+
+// loginHint is about a login to openGauss that the client itself ended.
+const loginHint = "check user and password; a server whose auth_iteration_count is neither 10000 nor 2048 " +
+	"needs a pool that opengauss.ConfigurePool prepared"
 
 // classOf tells who is to blame for an error of the server, and what to do
 // about it, which may be empty. What is unknown is transient: it may pass, and
@@ -117,11 +123,10 @@ func classOf(pe *pgconn.PgError) (class dest.Class, hint string) {
 	return class, hints[pe.Code]
 }
 
-// endsSession tells an error that closes the connection. openGauss has only
-// the translated severity.
+// endsSession tells an error that closes the connection.
 func endsSession(pe *pgconn.PgError) bool {
 	severity := pe.SeverityUnlocalized
-	if severity == "" {
+	if fromOpenGauss(pe) {
 		severity = pe.Severity
 	}
 	return severity == "FATAL" || severity == "PANIC"

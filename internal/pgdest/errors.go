@@ -3,12 +3,14 @@ package pgdest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
+	"github.com/memdbwriter/memdbwriter/opengauss"
 )
 
 // classify makes a *dest.Error of an error that arose without a batch, and is
@@ -26,11 +28,15 @@ func classify(err error) *dest.Error {
 // COPY, and not in what followed it.
 func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.Error {
 	e := &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
+	if errors.Is(err, opengauss.ErrServerSignature) || errors.Is(err, opengauss.ErrChallenge) {
+		e.Class, e.Hint = dest.ClassTable, loginHint
+		return e
+	}
 	pe := new(pgconn.PgError)
 	if !errors.As(err, &pe) {
 		return e
 	}
-	e.SQLState, e.Column = pe.Code, pe.ColumnName
+	e.SQLState, e.Column = pe.Code, columnOf(pe)
 	e.Class, e.Hint = classOf(pe)
 	row, context := -1, ""
 	if rel != "" {
@@ -54,8 +60,12 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 // trusted tells whether the line in the error's context is that of the bad
 // row. The server collects rows and writes many at a time: what is found
 // before (types, NOT NULL, CHECK, BEFORE triggers) and in the indexes has the
-// right line, but not a row that is too large for a page.
+// right line, but not a row that is too large for a page. Of what is found in
+// the indexes openGauss has the line up to which it read.
 func trusted(pe *pgconn.PgError) bool {
+	if fromOpenGauss(pe) {
+		return !slices.Contains([]string{uniqueViolation, exclusionViolation, limitExceeded}, pe.Code)
+	}
 	return pe.Code != limitExceeded || pe.Routine != "RelationGetBufferForTuple"
 }
 

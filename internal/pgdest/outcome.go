@@ -62,13 +62,18 @@ func rangeOf(b *tuple.Batch) rowRange {
 
 // identify asks which server this is. One that cannot tell the outcome of a
 // transaction is the zero server.
-func (s *Sink) identify(ctx context.Context, pg *pgconn.PgConn) (server, error) {
-	f, err := queryRow(ctx, pg, identitySQL+", "+outcomeSQL(math.MaxInt64))
-	if err == nil {
-		return server{f[0], f[1]}, nil
-	}
-	if classify(err).Class == dest.ClassTransient {
-		return server{}, err
+func (s *Sink) identify(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (server, error) {
+	d := dialectOf(pg)
+	err := errors.New(d.name + " has no txid_status")
+	if d.outcomes {
+		res.RoundTrips++
+		var f []string
+		if f, err = queryRow(ctx, pg, identitySQL+", "+outcomeSQL(math.MaxInt64)); err == nil {
+			return server{f[0], f[1]}, nil
+		}
+		if classify(err).Class == dest.ClassTransient {
+			return server{}, err
+		}
 	}
 	s.log.WarnContext(ctx, "this server cannot tell the outcome of a transaction: rows whose COMMIT is not answered will be written twice",
 		"table", s.table.String(), "destination", s.db.String(), "error", err)

@@ -1,4 +1,5 @@
-// Package pgdest writes batches of tuples to PostgreSQL.
+// Package pgdest writes batches of tuples to PostgreSQL, and to openGauss,
+// which is told by the connection (see dialect).
 //
 // A batch reaches its table in one transaction and one round trip (insert-only
 // batches: two, see outcome.go), by one of two ways:
@@ -6,8 +7,8 @@
 //   - direct: COPY straight into the table. The faster way, and the right one
 //     when every key of the batch is new.
 //   - upsert: COPY into a temporary table, then one INSERT ... SELECT ... ON
-//     CONFLICT. It takes any batch, and leaves rows that would not change
-//     untouched.
+//     CONFLICT, or what the dialect has for it. It takes any batch, and leaves
+//     rows that would not change untouched.
 //
 // Both are one string of SQL in the simple protocol. The server runs such a
 // string as one transaction, and nothing of it stays behind in the session,
@@ -25,6 +26,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +35,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/opengauss"
 )
 
 // What Open sets where the URL says nothing.
@@ -43,7 +46,7 @@ const (
 	applicationName = "memdbwriter"
 )
 
-// DB is a PostgreSQL database as a destination.
+// DB is a database of the PostgreSQL family as a destination.
 type DB struct {
 	pool *pgxpool.Pool
 	own  bool // Close closes the pool
@@ -52,10 +55,11 @@ type DB struct {
 
 var _ dest.Destination = (*DB)(nil)
 
-// Open returns the database of a postgres:// URL. It does not connect yet: an
-// error is about the URL, and never shows its password.
+// Open returns the database of a postgres:// or opengauss:// URL. Either
+// leads to either server. It does not connect yet: an error is about the URL,
+// and never shows its password.
 func Open(rawURL string) (*DB, error) {
-	config, err := pgxpool.ParseConfig(rawURL)
+	config, err := opengauss.ParsePoolConfig(rawURL)
 	if err != nil {
 		return nil, urlError(rawURL, err)
 	}
@@ -79,6 +83,9 @@ func Open(rawURL string) (*DB, error) {
 	}
 	db := FromPool(pool)
 	db.own = true
+	if rest, ok := strings.CutPrefix(db.name, "postgres:"); ok && strings.HasPrefix(rawURL, "opengauss:") {
+		db.name = "opengauss:" + rest
+	}
 	return db, nil
 }
 
@@ -87,7 +94,7 @@ func Open(rawURL string) (*DB, error) {
 func urlError(rawURL string, err error) error {
 	const advice = "want postgres://user:password@host:5432/database, with @ : / ? # %% and spaces in the password percent-encoded"
 	u, perr := url.Parse(rawURL)
-	if perr != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+	if perr != nil || !slices.Contains([]string{"postgres", "postgresql", "opengauss"}, u.Scheme) {
 		return fmt.Errorf("the database URL is not valid: " + advice)
 	}
 	// ParseConfigError keeps the URL: only texts go on from here.

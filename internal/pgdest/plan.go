@@ -12,10 +12,11 @@ import (
 // plan is how batches are written to a table of one shape. It is immutable.
 type plan struct {
 	shape     *shape
-	server    server // for insert-only tables
-	direct    string // SQL
-	upsert    string // SQL, empty for insert-only tables
-	temp      string // name of the temporary table
+	server    server   // for insert-only tables
+	direct    string   // SQL, empty where nothing would stop it from writing a key twice
+	upsert    string   // SQL, empty for insert-only tables
+	temp      string   // name of the temporary table
+	overtaken []string // unique indexes on the key, if somebody else's new row can be in the way of an upsert
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
 	converts  bool
@@ -28,13 +29,11 @@ type columnPlan struct {
 	mend    string
 }
 
-// newPlan compares the shape with the rows and returns how to write them.
-func newPlan(t *dest.Table, s *shape) (*plan, error) {
-	if err := compare(t, s); err != nil {
-		return nil, err
-	}
+// newPlan returns how to write the rows of t to a table of the shape, which
+// compare let pass.
+func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
-	var names, defs []string
+	var defs []string
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
 		step, err := transcode.New(c.Type, got.typ)
@@ -49,14 +48,21 @@ func newPlan(t *dest.Table, s *shape) (*plan, error) {
 			p.lastCheck = i + 1
 		}
 		p.converts = p.converts || step.Convert != nil
-		names = append(names, dest.Quote(c.Name))
 		defs = append(defs, dest.Quote(c.Name)+" "+got.declared)
 	}
-	columns, columnDefs := strings.Join(names, ", "), strings.Join(defs, ", ")
-	p.direct = directSQL(t, s, columns)
+	columns, columnDefs := columnList(t), strings.Join(defs, ", ")
+	keys := s.keysOn(keyNames(t))
+	if len(keys) > 0 || t.Policy == dest.InsertOnly {
+		p.direct = directSQL(t, s, columns)
+	}
 	if t.Policy != dest.InsertOnly {
 		p.temp = tempName(s, columnDefs)
-		p.upsert = upsertSQL(s.relation(), p.temp, columnDefs, columns, conflictSQL(t, s))
+		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns)
+	}
+	for _, k := range keys {
+		if f.overtakes {
+			p.overtaken = append(p.overtaken, k.index)
+		}
 	}
 	return p, nil
 }

@@ -17,6 +17,9 @@ import (
 
 // shape is a table as the catalogue describes it to the session's user.
 type shape struct {
+	dialect     *dialect
+	version     string // what openGauss says of itself
+	mode        string // and its compatibility mode: A, B, C or PG
 	exists      bool
 	kind        string // pg_class.relkind
 	schema      string
@@ -53,6 +56,7 @@ type uniqueKey struct {
 	index     string
 	oid       string
 	columns   []string // sorted
+	plain     bool     // on every row, and on nothing but columns
 	primary   bool
 	immediate bool // not of a deferrable constraint, which ON CONFLICT refuses
 }
@@ -72,13 +76,13 @@ func (c column) comparedAsText() bool {
 // relation is the quoted name of the table as it was found.
 func (s *shape) relation() string { return dest.QuoteName(s.schema, s.name) }
 
-// keysOn returns the unique indexes on exactly these columns. ON CONFLICT takes
+// keysOn returns the plain unique indexes on exactly these columns. ON CONFLICT takes
 // all of them, and fails if one is deferrable.
 func (s *shape) keysOn(columns []string) []uniqueKey {
 	want := slices.Sorted(slices.Values(columns))
 	var keys []uniqueKey
 	for _, k := range s.keys {
-		if slices.Equal(k.columns, want) {
+		if k.plain && slices.Equal(k.columns, want) {
 			keys = append(keys, k)
 		}
 	}
@@ -92,7 +96,8 @@ func (s *shape) inPrimaryKey(name string) bool {
 
 // readShape reads the shape of a table, in one round trip.
 func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape, error) {
-	results, err := conn.Exec(ctx, catalogueSQL(t)).ReadAll()
+	d := dialectOf(conn)
+	results, err := conn.Exec(ctx, catalogueSQL(t, d)).ReadAll()
 	if err != nil {
 		return nil, err
 	}
@@ -101,22 +106,28 @@ func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape,
 			return nil, r.Err
 		}
 	}
-	if len(results) != 3 || len(results[0].Rows) != 1 {
+	if len(results) < 3 || len(results[0].Rows) != 1 {
 		return nil, errors.New("the catalogue gave an unexpected answer")
 	}
-	s := &shape{columns: map[string]column{}}
+	s := &shape{dialect: d, columns: map[string]column{}}
 	for _, r := range results {
 		for _, row := range r.Rows {
 			s.print += fmt.Sprintf("%q\n", row)
 		}
 	}
 	s.setRelation(texts(results[0].Rows[0]))
+	for _, r := range results[3:] {
+		for _, row := range r.Rows {
+			s.setFacts(texts(row))
+		}
+	}
 	numbers := map[string]string{}
 	for _, row := range results[1].Rows {
 		name, c, err := readColumn(texts(row))
 		if err != nil {
 			return nil, err
 		}
+		c.typ.Bytes, c.typ.Signed = s.countsBytes(), s.mayBeDolphin()
 		s.columns[name], numbers[c.number] = c, name
 		s.order = append(s.order, name)
 	}
@@ -127,7 +138,7 @@ func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape,
 		if err != nil || n > len(numbersOfKey) {
 			return nil, fmt.Errorf("the catalogue gave an unexpected index: %q", f)
 		}
-		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4], oid: f[5]}
+		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4], oid: f[5], plain: f[6] == "t"}
 		for _, number := range numbersOfKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}

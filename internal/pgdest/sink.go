@@ -26,8 +26,11 @@ type Sink struct {
 	// yet, or seen before something happened after which it may be another.
 	plan    atomic.Pointer[plan]
 	choice  choice
-	doubts  sync.Map  // rowRange to receipt: the insert-only batches that may be in
+	doubts  sync.Map // rowRange to receipt: the insert-only batches that may be in
+	ghosts  ghosts
 	buffers sync.Pool // of *[]byte, for encoded batches
+
+	unindexed sync.Once // the warning about it
 }
 
 var _ dest.Sink = (*Sink)(nil)
@@ -64,10 +67,16 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 			return classify(err)
 		}
 		pg := conn.Conn().PgConn()
-		err = f(pg)
+		if err = dialectOf(pg).prepare(ctx, pg); err == nil {
+			err = s.ghosts.lay(ctx, pg)
+		}
+		if err == nil {
+			err = f(pg)
+		}
 		dead := pg.IsClosed()
 		conn.Release()
 		if dead { // the next connection may lead to another server
+			s.ghosts.fear(pg, err)
 			s.plan.Store(nil)
 			s.db.dropIdle()
 		}
@@ -113,7 +122,7 @@ func (s *Sink) send(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.Ba
 		}
 		return nil
 	}
-	if s.choice.direct() {
+	if p.direct != "" && s.choice.direct() {
 		res.Way = dest.Direct
 		res.RoundTrips++
 		err := copyFrom(ctx, pg, p.direct, b, encoded)
@@ -129,10 +138,26 @@ func (s *Sink) send(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.Ba
 	}
 	res.Way = dest.Upsert
 	res.RoundTrips++
-	if err := copyFrom(ctx, pg, p.upsert, b, encoded); err != nil {
-		return s.lookAgain(ctx, pg, p, classifyCopy(err, p.temp, b.Len(), p.columns), res)
+	err := copyFrom(ctx, pg, p.upsert, b, encoded)
+	if p.wasOvertaken(err) { // the row that was in the way can be seen now
+		res.RoundTrips++
+		err = copyFrom(ctx, pg, p.upsert, b, encoded)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	e := classifyCopy(err, p.temp, b.Len(), p.columns)
+	if b.Len() == 1 && p.wasOvertaken(err) {
+		e.Class = dest.ClassTransient // the others of a larger batch may be to blame, which is then taken apart
+	}
+	return s.lookAgain(ctx, pg, p, e, res)
+}
+
+// wasOvertaken tells whether an upsert failed because a row that it found new
+// was there when it inserted it.
+func (p *plan) wasOvertaken(err error) bool {
+	pe := new(pgconn.PgError)
+	return len(p.overtaken) > 0 && errors.As(err, &pe) && pe.Code == uniqueViolation && slices.Contains(p.overtaken, constraintOf(pe))
 }
 
 // copyFrom runs sql, of which one statement is a COPY FROM STDIN, and feeds
@@ -187,19 +212,36 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 	if err != nil {
 		return nil, classify(err)
 	}
-	p, err := newPlan(s.table, found)
+	if err := compare(s.table, found); err != nil {
+		return nil, err
+	}
+	f, err := s.chooseForm(ctx, pg, found, res)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlan(s.table, found, f)
 	if err != nil {
 		return nil, err
 	}
 	if s.table.Policy == dest.InsertOnly {
-		res.RoundTrips++
-		if p.server, err = s.identify(ctx, pg); err != nil {
+		if p.server, err = s.identify(ctx, pg, res); err != nil {
 			return nil, classify(err)
 		}
 	}
 	s.plan.Store(p)
-	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns))
+	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns),
+		"dialect", found.dialect.name, "mode", found.mode, "version", found.version)
+	if p.direct == "" {
+		s.unindexed.Do(func() { s.warnUnindexed(ctx, found) })
+	}
 	return p, nil
+}
+
+// warnUnindexed says what it costs that no unique index is on the key.
+func (s *Sink) warnUnindexed(ctx context.Context, found *shape) {
+	s.log.WarnContext(ctx, "no unique index is on exactly the key: every batch scans the table unless another index helps, "+
+		"and rows that several writers add at the same moment may be there twice",
+		"table", s.table.String(), "destination", s.db.String(), "mend", uniqueIndexSQL(s.table, found)+";")
 }
 
 // find reads the shape of the table, and creates the table if it is missing
@@ -217,6 +259,10 @@ func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (*
 		_, err = pg.Exec(ctx, strings.Join(tableDDL(s.table, found), ";\n")).ReadAll()
 		if err == nil {
 			s.log.InfoContext(ctx, "table created", "table", s.table.String())
+			if found.dialect.freshAfterDDL {
+				// withConn takes another connection.
+				return nil, errors.Join(errors.New("the table was created, and its connection is not used any more"), pg.Close(ctx))
+			}
 		} else if attempt == attempts || !lostRace(err) {
 			return nil, fmt.Errorf("creating the table: %w", err)
 		}

@@ -8,13 +8,14 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
-// This file holds the SQL: what another dialect of the PostgreSQL family would
-// have to say differently is here, and nowhere else.
+// This file holds the SQL, as PostgreSQL has it. What another product of its
+// family has differently is in the dialect.
 
 // catalogueSQL reads the shape of a table in one round trip: three results,
-// the last two without rows when there is no such table. Without a schema the
-// table is found through the search path. See readShape for the columns.
-func catalogueSQL(t *dest.Table) string {
+// the last two without rows when there is no such table, and the dialect's
+// facts. Without a schema the table is found through the search path. See
+// readShape for the columns.
+func catalogueSQL(t *dest.Table, d *dialect) string {
 	where := "pg_catalog.pg_table_is_visible(c.oid)"
 	schema := "COALESCE(pg_catalog.current_schema(), '')"
 	if t.Schema != "" {
@@ -22,7 +23,7 @@ func catalogueSQL(t *dest.Table) string {
 		schema = literal(t.Schema)
 	}
 	from := `pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND c.relname = ` +
-		literal(t.Name) + ` AND c.relkind NOT IN ('i', 'I', 'S', 't', 'c') AND ` + where
+		literal(t.Name) + ` AND c.relkind NOT IN ('i', 'I', 'S', 'L', 't', 'c') AND ` + where
 
 	relation := `SELECT c.oid, c.nspname, c.relname, c.relkind,
 			pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
@@ -34,7 +35,7 @@ func catalogueSQL(t *dest.Table) string {
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.
 	columns := `WITH RECURSIVE chain (attnum, typ, typmod, required, defaulted) AS (
-			SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef OR a.attidentity <> ''
+			SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, ` + d.hasDefault + `
 			FROM ` + from + ` JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 		UNION ALL
 			SELECT d.attnum, t.typbasetype, CASE WHEN d.typmod < 0 THEN t.typtypmod ELSE d.typmod END,
@@ -43,7 +44,7 @@ func catalogueSQL(t *dest.Table) string {
 		)
 		SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.oid, d.typmod,
 			t.typtype = 'e' OR t.typcategory = 'S' AND t.typlen <> 1, t.typname = 'citext', d.required, d.defaulted,
-			a.attidentity, a.attgenerated <> '', a.attnum, a.atttypid,
+			` + d.identity + `, ` + d.generated + `, a.attnum, a.atttypid,
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')
@@ -51,14 +52,19 @@ func catalogueSQL(t *dest.Table) string {
 			JOIN chain d ON d.attnum = a.attnum JOIN pg_catalog.pg_type t ON t.oid = d.typ AND t.typtype <> 'd'
 		ORDER BY a.attnum`
 
-	// Indexes that ON CONFLICT finds by their columns. indkey also lists the
-	// INCLUDE columns, behind the key.
-	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid
+	// Upserts find a row by the plain ones, which are on columns and on every
+	// row. indkey also lists the INCLUDE columns, behind the key.
+	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid,
+			i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 		FROM ` + from + ` JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
-		WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+		WHERE i.indisunique
 		ORDER BY i.indexrelid`
 
-	return relation + ";\n" + columns + ";\n" + keys
+	sql := relation + ";\n" + columns + ";\n" + keys
+	if d.facts != "" {
+		sql += ";\n" + d.facts
+	}
+	return sql
 }
 
 func copySQL(table, columns string) string {
@@ -91,6 +97,15 @@ func directSQL(t *dest.Table, s *shape, columns string) string {
 	return sql
 }
 
+// columnList are the columns that are written, as SQL.
+func columnList(t *dest.Table) string {
+	var names []string
+	for _, c := range t.Columns {
+		names = append(names, dest.Quote(c.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
 // keyNames are the names of the key columns.
 func keyNames(t *dest.Table) []string {
 	var names []string
@@ -100,7 +115,8 @@ func keyNames(t *dest.Table) []string {
 	return names
 }
 
-// upsertSQL is the upsert way. Its four statements run as one transaction.
+// upsertSQL is the upsert way. Its statements run as one transaction; the last
+// of them are the form's.
 //
 // The temporary table stays in the session, empty between transactions; where
 // it is missing it is made, which is cheaper than to ask. The notice that it
@@ -113,26 +129,48 @@ func keyNames(t *dest.Table) []string {
 // are rare. (Rows of very different sizes may change places with their
 // neighbours; a deadlock is retried.) A sort on the server would follow its
 // collation and not the order of the direct way.
-func upsertSQL(table, temp, columnDefs, columns, conflict string) string {
-	return "SET LOCAL client_min_messages = warning;\n" +
+func upsertSQL(t *dest.Table, s *shape, f form, temp, columnDefs, columns string) string {
+	source := "pg_temp." + dest.Quote(temp)
+	sql := "SET LOCAL client_min_messages = warning;\n" +
 		"CREATE TEMPORARY TABLE IF NOT EXISTS " + dest.Quote(temp) + " (" + columnDefs + ") ON COMMIT DELETE ROWS;\n" +
-		copySQL("pg_temp."+dest.Quote(temp), columns) + ";\n" +
-		"INSERT INTO " + table + " AS t (" + columns + ") SELECT " + columns + " FROM pg_temp." + dest.Quote(temp) + " " + conflict
+		copySQL(source, columns) + ";\n" +
+		f.sql(t, s, columns, source)
+	if f.guard != nil {
+		sql += ";\n" + f.guard(s)
+	}
+	return sql
 }
 
-// conflictSQL is the ON CONFLICT clause of the upsert.
-func conflictSQL(t *dest.Table, s *shape) string {
-	var keys, set, changed []string
-	for i, c := range t.Columns {
-		name := dest.Quote(c.Name)
-		if i < t.Keys {
-			keys = append(keys, name)
-			continue
-		}
+// insertSQL inserts the rows of source into the table, which is called t.
+func insertSQL(s *shape, columns, source string) string {
+	return "INSERT INTO " + s.relation() + " AS t (" + columns + ") SELECT " + columns + " FROM " + source
+}
+
+// onConflict is PostgreSQL's form of the upsert.
+func onConflict(t *dest.Table, s *shape, columns, source string) string {
+	var keys []string
+	for _, name := range keyNames(t) {
+		keys = append(keys, dest.Quote(name))
+	}
+	sql := insertSQL(s, columns, source) + " ON CONFLICT (" + strings.Join(keys, ", ") + ") DO "
+	set, where := updates(t, s, func(name string) string { return "EXCLUDED." + name })
+	if set == "" {
+		return sql + "NOTHING"
+	}
+	return sql + "UPDATE SET " + set + " WHERE " + where
+}
+
+// updates says what an upsert changes in a stored row, called t, and on what
+// condition; named makes the name of a column that of its new value. Both are
+// empty if nothing is ever changed.
+func updates(t *dest.Table, s *shape, named func(string) string) (set, where string) {
+	var sets, changed []string
+	for _, c := range t.Columns[t.Keys:] {
 		if c.InsertOnly {
 			continue
 		}
-		set = append(set, name+" = EXCLUDED."+name)
+		name := dest.Quote(c.Name)
+		sets = append(sets, name+" = "+named(name))
 		if c.Passive {
 			continue
 		}
@@ -140,17 +178,15 @@ func conflictSQL(t *dest.Table, s *shape) string {
 		if s.columns[c.Name].comparedAsText() {
 			cast = "::text"
 		}
-		changed = append(changed, fmt.Sprintf("t.%s%s IS DISTINCT FROM EXCLUDED.%s%s", name, cast, name, cast))
+		changed = append(changed, fmt.Sprintf("t.%s%s IS DISTINCT FROM %s%s", name, cast, named(name), cast))
 	}
-	clause := "ON CONFLICT (" + strings.Join(keys, ", ") + ") DO "
 	if t.Policy == dest.Ignore || len(changed) == 0 {
-		return clause + "NOTHING"
+		return "", ""
 	}
-	clause += "UPDATE SET " + strings.Join(set, ", ") + " WHERE "
 	if t.Guard != "" {
-		clause += "t." + dest.Quote(t.Guard) + " IS NOT TRUE AND "
+		where = "t." + dest.Quote(t.Guard) + " IS NOT TRUE AND "
 	}
-	return clause + "(" + strings.Join(changed, " OR ") + ")"
+	return strings.Join(sets, ", "), where + "(" + strings.Join(changed, " OR ") + ")"
 }
 
 // beginSQL starts a transaction and tells its number, and the process that
@@ -176,6 +212,14 @@ func outcomeSQL(xid uint64) string {
 func abandonSQL(r receipt) string {
 	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"+
 		" WHERE pid = %s AND backend_xid::text = '%d' AND usename = current_user AND wait_event_type = 'Client'", r.pid, uint32(r.xid))
+}
+
+// endSQL ends a session of this user and program, and has a row while there is
+// one to end.
+func endSQL(pid uint32) string {
+	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid), pg_catalog.pg_sleep(0.05) FROM pg_catalog.pg_stat_activity"+
+		" WHERE pid = %d AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user AND datname = current_database()"+
+		" AND application_name = current_setting('application_name')", pid)
 }
 
 // createSQL are the statements that make the table when its owner gave none.

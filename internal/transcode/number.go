@@ -12,7 +12,7 @@ import (
 // numbers are the types that integers convert to.
 var numbers = []uint32{
 	pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID,
-	pgtype.Float4OID, pgtype.Float8OID, pgtype.NumericOID,
+	pgtype.Float4OID, pgtype.Float8OID, pgtype.NumericOID, tinyintOID,
 }
 
 // fromInt converts what read finds in a field to one of the allowed types.
@@ -47,10 +47,12 @@ func fromFloat(read func([]byte) float64, bits int, to Type) convertFunc {
 	return nil
 }
 
-// appendInt appends v as int2, int4, int8 or oid.
+// appendInt appends v as int2, int4, int8, oid or tinyint.
 func appendInt(dst []byte, to Type, v int64) ([]byte, error) {
 	fits := true
 	switch to.OID {
+	case tinyintOID:
+		dst, fits = append(dst, byte(v)), v == int64(uint8(v)) && (v < 128 || !to.Signed)
 	case pgtype.Int2OID:
 		dst, fits = binary.BigEndian.AppendUint16(dst, uint16(v)), v == int64(int16(v))
 	case pgtype.Int4OID:

@@ -79,8 +79,8 @@ func textForm(from tuple.Type) func(dst, f []byte) []byte {
 	return nil
 }
 
-// lengthLimit returns the check of varchar(n), char(n) and name; nil without a
-// limit. As on the server, spaces beyond the limit do not count.
+// lengthLimit returns the check of varchar(n), nvarchar2(n), char(n) and name;
+// nil without a limit. As on the server, spaces beyond the limit do not count.
 func lengthLimit(to Type) func([]byte) error {
 	switch {
 	case to.OID == nameOID:
@@ -90,17 +90,20 @@ func lengthLimit(to Type) func([]byte) error {
 			}
 			return nil
 		}
-	case (to.OID == pgtype.VarcharOID || to.OID == pgtype.BPCharOID) && to.Mod >= 4:
-		limit := int(to.Mod - 4)
+	case (to.OID == pgtype.VarcharOID || to.OID == pgtype.BPCharOID || to.OID == nvarchar2OID) && to.Mod >= 4:
+		limit, count, unit := int(to.Mod-4), utf8.RuneCount, "characters"
+		if to.Bytes && to.OID != nvarchar2OID {
+			count, unit = func(text []byte) int { return len(text) }, "bytes"
+		}
 		return func(text []byte) error {
 			if len(text) <= limit { // no more characters than bytes
 				return nil
 			}
-			n := utf8.RuneCount(text)
-			if n <= limit || utf8.RuneCount(bytes.TrimRight(text, " ")) <= limit {
+			n := count(text)
+			if n <= limit || count(bytes.TrimRight(text, " ")) <= limit {
 				return nil
 			}
-			return errorf(tooLong, "%s has %d characters, too long for type %s", Shorten(text), n, to.Name)
+			return errorf(tooLong, "%s has %d %s, too long for type %s", Shorten(text), n, unit, to.Name)
 		}
 	}
 	return nil
@@ -111,7 +114,7 @@ func fromText(to Type) convertFunc {
 	switch to.OID {
 	case pgtype.BoolOID:
 		return parsed(to, appendBool)
-	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID:
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, tinyintOID:
 		return func(dst, f []byte) ([]byte, error) { return appendIntText(dst, to, f) }
 	case pgtype.Float4OID, pgtype.Float8OID:
 		return func(dst, f []byte) ([]byte, error) { return appendFloatText(dst, to, f) }

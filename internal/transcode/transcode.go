@@ -26,6 +26,10 @@ type Type struct {
 	Mod  int32  // type modifier, -1 for none
 	Name string // as a person writes it, with the modifier
 	Text bool   // the binary form is the text: string types and enums
+
+	// What openGauss has differently in some databases.
+	Bytes  bool // the length of varchar(n) and char(n) counts bytes, not characters
+	Signed bool // a tinyint may have a sign: its upper half means two things, and is refused
 }
 
 // Step is what has to be done to a field that is not NULL. Both functions are
@@ -57,6 +61,12 @@ const (
 	badBinary    = "22P03" // invalid_binary_representation
 	nameOID      = 19
 	nameMaxBytes = 63
+)
+
+// Types of openGauss alone.
+const (
+	tinyintOID   = 5545
+	nvarchar2OID = 3969
 )
 
 func errorf(state, format string, args ...any) error {
@@ -123,7 +133,7 @@ type convertFunc = func(dst, field []byte) ([]byte, error)
 func conversion(from tuple.Type, to Type) convertFunc {
 	switch from {
 	case tuple.Bool:
-		return fromInt(func(f []byte) int64 { return int64(f[0]) }, to, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID)
+		return fromInt(func(f []byte) int64 { return int64(f[0]) }, to, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, tinyintOID)
 	case tuple.Int2:
 		return fromInt(func(f []byte) int64 { return int64(int16(binary.BigEndian.Uint16(f))) }, to, numbers...)
 	case tuple.Int4:

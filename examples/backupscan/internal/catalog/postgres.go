@@ -8,12 +8,18 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/memdbwriter/memdbwriter/opengauss"
 )
 
 type postgres struct{ pool *pgxpool.Pool }
 
 func openPostgres(ctx context.Context, url string) (Catalog, error) {
-	pool, err := pgxpool.New(ctx, url)
+	cfg, err := opengauss.ParsePoolConfig(url) // PostgreSQL's logins as well
+	if err != nil {
+		return nil, fmt.Errorf("catalogue: %w", err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("catalogue: %w", err)
 	}

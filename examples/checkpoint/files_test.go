@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/memdbwriter/memdbwriter"
+)
+
+// remains is a directory as a killed writer leaves it: a checkpoint, a journal,
+// a row that was refused.
+func remains(t *testing.T) (dir, checkpoint, segment string) {
+	t.Helper()
+	p := sqlitePlace(t)
+	p.exec(t, itemsDDL)
+	dir = t.TempDir()
+	l := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "bad"), named(2, "two")).sync()
+	l.add(named(3, "three"), named(4, "four")).checkpoint()
+	left := l.add(named(5, "five\x1b[31m")).persist().die(dir)
+	segments := glob(t, left, "journal_*.seg")
+	return left, glob(t, left, "checkpoint_*.sql")[0], segments[len(segments)-1]
+}
+
+func TestListTellsWhatIsThere(t *testing.T) {
+	dir, checkpoint, _ := remains(t)
+	unchanged(t, dir)
+	check(t, os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600))
+	t.Cleanup(func() { os.Remove(filepath.Join(dir, "notes.txt")) })
+	r := tool(t, "list", dir).says(exitOK, checkpoint, "items", "complete", "*.seg")
+	r.silentOn("notes.txt")
+	lines := strings.Split(r.out, "\n")
+	if f := strings.Fields(lines[1]); len(f) < 4 || f[2] != "2" || f[3] != "1" {
+		t.Errorf("the line of the checkpoint: %q", lines[1])
+	}
+	tool(t, "list", t.TempDir()).says(exitOK, "FILE")
+}
+
+func TestVerifyReadsEverything(t *testing.T) {
+	dir, checkpoint, segment := remains(t)
+	unchanged(t, dir)
+	tool(t, "verify", dir).says(exitOK, "ok  "+checkpoint+": 2 rows of items, 1 refused ones", "rows of items that wait")
+	tool(t, "verify", checkpoint, segment).says(exitOK)
+}
+
+func TestShowPrintsRowsAndReasons(t *testing.T) {
+	dir, checkpoint, _ := remains(t)
+	unchanged(t, dir)
+	r := tool(t, "show", dir).says(exitOK, `3  id=3 name="three" note=NULL seen="2026-05-06 07:08:09.123456+00:00"`, `name="five\x1b[31m"`, "3 rows that wait, 1 refused")
+	r.silentOn("\x1b")
+	r.silentOn(`"bad"`)
+	tool(t, "show", "-failed", checkpoint).says(exitOK, `1  id=1 name="bad"`, "refused 1 times", "SQLSTATE")
+	if r := tool(t, "show", "-limit", "1", dir).says(exitOK); strings.Count(r.out, "name=") != 1 {
+		t.Errorf("-limit 1:\n%s", r.out)
+	}
+	tool(t, "show", "-alone", checkpoint).says(exitOK, "no journal is used", "2 rows that wait")
+}
+
+func TestADamagedCheckpointIsReportedAndNeverReplayed(t *testing.T) {
+	damages := map[string]func([]byte) []byte{
+		"cut off":           func(b []byte) []byte { return b[:len(b)-40] },
+		"changed":           func(b []byte) []byte { return bytes.Replace(b, []byte("'three'"), []byte("'threw'"), 1) },
+		"empty":             func([]byte) []byte { return nil },
+		"a stranger's":      func([]byte) []byte { return []byte("DROP TABLE items;\n") },
+		"a longer one":      func(b []byte) []byte { return append(b, "DROP TABLE items;\n"...) },
+		"of a later format": func(b []byte) []byte { return bytes.Replace(b, []byte("format 1"), []byte("format 2"), 1) },
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			dir, checkpoint, _ := remains(t)
+			text, err := os.ReadFile(checkpoint)
+			check(t, err)
+			check(t, os.WriteFile(checkpoint, damage(text), 0o600))
+			unchanged(t, dir)
+			tool(t, "verify", dir).says(exitFailed, "BAD", checkpoint)
+			p := sqlitePlace(t)
+			p.exec(t, itemsDDL)
+			tool(t, "replay", "-db", p.url, dir).says(exitFailed, checkpoint)
+			tool(t, "show", checkpoint).says(exitFailed, checkpoint)
+			p.want(t, "SELECT count(*) FROM items", "0")
+		})
+	}
+}
+
+func TestADamagedJournalIsUsedUpToTheDamage(t *testing.T) {
+	dir, _, segment := remains(t)
+	text, err := os.ReadFile(segment)
+	check(t, err)
+	t.Run("torn", func(t *testing.T) {
+		check(t, os.WriteFile(segment, text[:len(text)-3], 0o600))
+		unchanged(t, dir)
+		tool(t, "list", dir).says(exitOK, "not a whole record")
+		tool(t, "verify", dir).says(exitOK, "not a whole record, as a crash leaves it")
+		tool(t, "show", dir).says(exitOK, "2 rows that wait").silentOn("five")
+	})
+	t.Run("without a header", func(t *testing.T) {
+		check(t, os.WriteFile(segment, append([]byte("XXXX"), text[4:]...), 0o600))
+		unchanged(t, dir)
+		tool(t, "list", dir).says(exitFailed, "no readable header")
+		tool(t, "verify", dir).says(exitFailed, "BAD", "no readable header")
+		tool(t, "replay", "-db", "sqlite:none.db", dir).says(exitFailed, "no readable header")
+	})
+	t.Run("of a later format", func(t *testing.T) {
+		later := bytes.Clone(text)
+		later[11] = 2
+		check(t, os.WriteFile(segment, later, 0o600))
+		tool(t, "verify", dir).says(exitFailed, "version 2")
+	})
+}
+
+func TestFilesOfALivingWriterAreLeftAlone(t *testing.T) {
+	p := sqlitePlace(t)
+	p.exec(t, itemsDDL)
+	dir := t.TempDir()
+	l := live(t, p, dir, memdbwriter.DurabilityCheckpoint).add(named(1, "a"))
+	path := l.checkpoint()
+	for _, command := range []string{"list", "verify", "show"} {
+		tool(t, command, dir).says(exitFailed, "in use", "process", "-force-read")
+		tool(t, command, "-force-read", path).says(exitOK, "items")
+	}
+	tool(t, "replay", "-db", p.url, dir).says(exitFailed, "in use")
+	tool(t, "replay", "-force-read", "-db", p.url, dir).says(exitUsage, "-force-read")
+	p.want(t, "SELECT count(*) FROM items", "0")
+	l.die(dir)
+	tool(t, "list", dir).says(exitOK)
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	stranger := filepath.Join(dir, "notes.txt")
+	check(t, os.WriteFile(stranger, nil, 0o600))
+	checkpoint := filepath.Join(dir, "checkpoint_x.sql")
+	check(t, os.WriteFile(checkpoint, nil, 0o600))
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, exitUsage, "usage: checkpoint COMMAND"},
+		{[]string{"help"}, exitOK, "usage: checkpoint COMMAND"},
+		{[]string{"drop"}, exitUsage, `no command "drop"`},
+		{[]string{"list"}, exitUsage, "no file or directory"},
+		{[]string{"list", "-h"}, exitOK, "usage: checkpoint list"},
+		{[]string{"show", "-limit", "-1", dir}, exitUsage, "-limit -1"},
+		{[]string{"show", "-what", dir}, exitUsage, "not defined: -what"},
+		{[]string{"verify", filepath.Join(dir, "missing")}, exitFailed, "no such file"},
+		{[]string{"verify", stranger}, exitFailed, "neither a checkpoint"},
+		{[]string{"verify", checkpoint}, exitFailed, "name is not one that a writer makes"},
+		{[]string{"show", t.TempDir()}, exitFailed, "neither a checkpoint nor a journal"},
+		{[]string{"replay", "-policy", "merge", dir}, exitUsage, "must be update, ignore or insert"},
+		{[]string{"replay", "-batch", "0", dir}, exitUsage, "-batch 0"},
+		{[]string{"replay", "-policy", "insert", "-key", "id", dir}, exitUsage, "takes no -key"},
+		{[]string{"replay", "-policy", "ignore", "-guard", "x", dir}, exitUsage, "-policy update only"},
+	} {
+		tool(t, c.args...).says(c.code, c.want)
+	}
+}
+
+func FuzzReadHeader(f *testing.F) {
+	f.Add([]byte("MDBWJRNL\x00\x00\x00\x01\x00\x00\x00\x38"))
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "journal_x.seg")
+		check(t, os.WriteFile(path, b, 0o600))
+		_, _ = readHeader(path) // it must end, whatever the file is
+	})
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/joho/godotenv"
+
+	"github.com/memdbwriter/memdbwriter"
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// options are the flags of replay.
+type options struct {
+	url        string
+	table      string // empty: the one in the file
+	policy     dest.Policy
+	key        []string // nil: to be found
+	insertOnly []string
+	guard      string
+	failed     bool
+	alone      bool
+	dry        bool
+	batch      int
+
+	paths []string
+}
+
+func (c *console) replayOptions(args []string) (o options, err error) {
+	f := c.flags("replay [flags] FILE...", "Writes the rows of checkpoints and journals into a database. It is safe to repeat for tables with a key.")
+	f.StringVar(&o.url, "db", "", "destination `URL`: postgres://user:password@host/database, opengauss://... or sqlite:file.db\n"+
+		"(default: MEMORY_DB_DATABASE_URL, else DATABASE_URL)")
+	f.StringVar(&o.table, "table", "", "`name` or schema.name of the table (default: the one in the file)")
+	f.Func("policy", "what to do with a row whose key is there: `update` (default), ignore; insert writes all rows as new ones", func(s string) error {
+		var ok bool
+		if o.policy, ok = policies[s]; !ok {
+			return errors.New("must be update, ignore or insert")
+		}
+		return nil
+	})
+	list := func(name string, into *[]string, about string) {
+		f.Func(name, about, func(s string) error { *into = strings.Split(s, ","); return nil })
+	}
+	list("key", &o.key, "`columns` of the key, with commas between them (default: those of the table's only unique index that fits)")
+	list("insertonly", &o.insertOnly, "`columns` that are never overwritten in a row that is there")
+	f.StringVar(&o.guard, "guard", "", "boolean `column`: rows in which it is true are left alone")
+	f.BoolVar(&o.failed, "failed", false, "try the rows that the destination refused, too")
+	f.BoolVar(&o.alone, "alone", false, "leave the journals beside checkpoints alone")
+	f.BoolVar(&o.dry, "n", false, "dry run: say what would be done, and do not write")
+	f.IntVar(&o.batch, "batch", 5000, "`rows` in a transaction")
+	if o.paths, err = parse(f, args); err != nil {
+		return o, err
+	}
+	return o, o.check(f)
+}
+
+var policies = map[string]dest.Policy{"update": dest.Update, "ignore": dest.Ignore, "insert": dest.InsertOnly}
+
+func (o *options) check(f *flag.FlagSet) error {
+	switch {
+	case o.batch < 1 || o.batch > 1_000_000:
+		return usageError{fmt.Errorf("-batch %d: must be from 1 to 1000000", o.batch)}
+	case o.policy == dest.InsertOnly && o.key != nil:
+		return usageError{errors.New("-policy insert takes no -key: every row is a new one")}
+	case o.policy != dest.Update && (o.insertOnly != nil || o.guard != ""):
+		return usageError{errors.New("-insertonly and -guard have a meaning with -policy update only")}
+	}
+	if o.url != "" {
+		return nil
+	}
+	values, err := godotenv.Read(".env")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("file .env: %w", err)
+	}
+	cfg, err := memdbwriter.LoadConfig(values)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.url = cfg.DatabaseURL; o.url == "" {
+		return usageError{errors.New("no destination: use -db URL or set MEMORY_DB_DATABASE_URL")}
+	}
+	return nil
+}
+
+// replay writes rows into a database.
+func replay(ctx context.Context, c *console, args []string) (err error) {
+	o, err := c.replayOptions(args)
+	if err != nil {
+		return err
+	}
+	files, err := find(o.paths)
+	if err != nil {
+		return err
+	}
+	for _, w := range files.writers {
+		release, lockErr := w.lock()
+		if lockErr != nil {
+			return lockErr
+		}
+		defer func() { err = errors.Join(err, release()) }()
+	}
+	sources, err := files.sources(o.alone)
+	if err != nil {
+		return err
+	}
+	for _, s := range sources { // all of them before the first row is written
+		if err := s.survey(ctx); err != nil {
+			return err
+		}
+	}
+	d, err := openDestination(o.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	refused := int64(0)
+	for _, s := range sources {
+		n, err := s.replay(ctx, c, &o, d)
+		refused += n
+		if err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	if refused > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// replay writes the rows of a source, and returns how many were refused.
+func (s *source) replay(ctx context.Context, c *console, o *options, d *destination) (refused int64, err error) {
+	t, err := o.plan(ctx, s, d)
+	if err != nil {
+		return 0, err
+	}
+	s.warn(c)
+	s.describe(c, o, t, d)
+	all := s.rows
+	if o.failed {
+		all += s.failed
+	}
+	sink, err := d.Bind(t, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	if !o.dry || d.postgres { // SQLite makes a table that is missing
+		if err := sink.Check(ctx); err != nil {
+			return 0, err
+		}
+	}
+	r := &replayer{table: t, order: permutation(s.table.Columns, t), size: o.batch, bar: newBar(c.terminal, all)}
+	r.note = func(format string, args ...any) {
+		_ = r.bar.Clear() // a bar that cannot be drawn is no reason to end
+		c.note(format, args...)
+	}
+	r.write = (&pen{replayer: r, sink: sink}).write
+	if o.dry {
+		r.write = (&census{replayer: r, d: d}).count
+	}
+	err = s.feed(ctx, r, o.failed)
+	err = errors.Join(err, r.bar.Clear())
+	r.report(c, o.dry)
+	return r.refused, err
+}
+
+// feed hands the rows to r: those that were refused once, which are the older
+// ones, and then those that wait.
+func (s *source) feed(ctx context.Context, r *replayer, failed bool) error {
+	if failed {
+		var again []dump.Failed
+		_, err := s.each(ctx, noRows, func(f dump.Failed) error {
+			f.Tuple = slices.Clone(f.Tuple)
+			again = append(again, f)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(again, func(a, b dump.Failed) int { return int(max(-1, min(1, a.Seq-b.Seq))) })
+		for _, f := range again {
+			if err := r.add(ctx, f.Seq, f.Tuple); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := s.each(ctx, func(b *tuple.Batch) error {
+		for i := range b.Rows {
+			if err := r.add(ctx, b.Rows[i].Seq, b.Tuple(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(dump.Failed) error { return nil })
+	if err != nil {
+		return err
+	}
+	return r.flush(ctx)
+}
+
+// describe says what is about to happen.
+func (s *source) describe(c *console, o *options, t *dest.Table, d *destination) {
+	failed := "left out; -failed tries them"
+	if o.failed {
+		failed = "tried again"
+	}
+	fmt.Fprintf(c.stdout, "%s: %d rows; %d refused ones (%s); %d stored since (left out)\n", s, s.rows, s.failed, failed, s.settled)
+	what := map[dest.Policy]string{dest.Update: "update", dest.Ignore: "leave alone", dest.InsertOnly: "insert all rows as new ones"}[t.Policy]
+	if t.Policy != dest.InsertOnly {
+		what += " what is there, by the key (" + strings.Join(names(t.Columns[:t.Keys]), ", ") + ")"
+	}
+	if keep := slices.DeleteFunc(slices.Clone(t.Columns), func(c dest.Column) bool { return !c.InsertOnly }); len(keep) > 0 && t.Policy == dest.Update {
+		what += "; keep " + strings.Join(names(keep), ", ")
+	}
+	if t.Guard != "" && t.Policy == dest.Update {
+		what += "; leave rows alone in which " + t.Guard + " is true"
+	}
+	fmt.Fprintf(c.stdout, "into %s of %s: %s\n", t, d, what)
+	if dump.Identity(tableName(&s.table), d.String()) != s.files.identity {
+		c.note("the rows were bound for another destination than %s", d)
+	}
+}
+
+func names(columns []dest.Column) (out []string) {
+	for _, c := range columns {
+		out = append(out, c.Name)
+	}
+	return out
+}

@@ -1,0 +1,117 @@
+package pgdest
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/opengauss"
+)
+
+// dialect is what one product of the PostgreSQL family has differently from
+// the others. The connection that reads the shape of a table decides, and
+// shape and plan keep it. Everything that is not in a dialect is the same for
+// all of them.
+type dialect struct {
+	name string // as dest.Table.DDL and people know it
+
+	// setUp are statements that a session runs once, each by itself. What the
+	// server has no parameter for is left out.
+	setUp []string
+
+	// SQL of the catalogue, about the column that pg_attribute a describes.
+	hasDefault, identity, generated string
+	// facts is one more query for the catalogue, of one row for setFacts; or
+	// empty.
+	facts string
+
+	// computes: there are identity columns, and a column can be made one, or
+	// be no longer computed.
+	computes bool
+	// anyKey: a table can be updated without a unique index on its key.
+	anyKey bool
+	// outcomes: the server can tell what became of a transaction.
+	outcomes bool
+	// tellsPID: a client knows its session by the number that the server's own
+	// functions know it by.
+	tellsPID bool
+	// freshAfterDDL: the statements that make a table may spoil their session.
+	freshAfterDDL bool
+
+	// forms of the upsert, the best one first. The last one is for every table
+	// that compare lets pass, and need not be tried.
+	forms []form
+}
+
+// form is a way to say what an upsert does with the rows of source, which has
+// the columns of the table that are written.
+type form struct {
+	fits func(t *dest.Table, s *shape) bool // nil: any table
+	sql  func(t *dest.Table, s *shape, columns, source string) string
+	// guard is a further statement, which fails if the upsert may have done
+	// something else because the table has changed; nil: it would have failed.
+	guard func(s *shape) string
+	// overtakes: a row that somebody else inserts at the same moment is an
+	// error, of the unique index on the key.
+	overtakes bool
+}
+
+var postgres = &dialect{
+	name:       "postgres",
+	hasDefault: "a.atthasdef OR a.attidentity <> ''",
+	identity:   "a.attidentity",
+	generated:  "a.attgenerated <> ''",
+	computes:   true,
+	outcomes:   true,
+	tellsPID:   true,
+	forms:      []form{{sql: onConflict}},
+}
+
+// dialectOf tells the dialect of a connection without asking the server.
+func dialectOf(pg *pgconn.PgConn) *dialect {
+	if opengauss.IsOpenGauss(pg) {
+		return openGauss
+	}
+	return postgres
+}
+
+// setUpKey marks, in the data of a connection, a session that is set up.
+const setUpKey = "github.com/memdbwriter/memdbwriter"
+
+// prepare sets up the session of a connection that was not used before.
+func (d *dialect) prepare(ctx context.Context, pg *pgconn.PgConn) error {
+	if len(d.setUp) == 0 || pg.CustomData()[setUpKey] != nil {
+		return nil
+	}
+	for _, sql := range d.setUp {
+		_, err := pg.Exec(ctx, sql).ReadAll()
+		if pe := new(pgconn.PgError); err != nil && !(errors.As(err, &pe) && pe.Code == undefinedObject) {
+			return classify(err)
+		}
+	}
+	pg.CustomData()[setUpKey] = true
+	return nil
+}
+
+// chooseForm returns the first form of the upsert that the server takes. It
+// asks the server to parse the statements, which executes nothing.
+func (s *Sink) chooseForm(ctx context.Context, pg *pgconn.PgConn, found *shape, res *dest.Result) (form, error) {
+	forms := found.dialect.forms
+	last := len(forms) - 1
+	for _, f := range forms[:last] {
+		if f.fits != nil && !f.fits(s.table, found) {
+			continue
+		}
+		res.RoundTrips++
+		_, err := pg.Prepare(ctx, "", f.sql(s.table, found, columnList(s.table), found.relation()), nil)
+		if err == nil {
+			return f, nil
+		}
+		if e := classify(err); e.Class == dest.ClassTransient {
+			return form{}, e
+		}
+	}
+	return forms[last], nil
+}

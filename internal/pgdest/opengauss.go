@@ -1,0 +1,144 @@
+package pgdest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+)
+
+// This file holds what openGauss, which left PostgreSQL at 9.2, does not share
+// with it. The login is package opengauss's.
+
+var openGauss = &dialect{
+	name: "opengauss",
+	// A session that idles for session_timeout, ten minutes, is ended, within
+	// a transaction too. While that is on, statement_timeout is not. The unit
+	// of the other one is the second.
+	setUp: []string{
+		"SET session_timeout = 0",
+		"SET idle_in_transaction_session_timeout = 0", // from 3.0.0 on
+		"SET client_encoding = 'UTF8'",
+	},
+	hasDefault: "a.atthasdef",
+	identity:   "NULL",
+	generated: "EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef g" +
+		" WHERE g.adrelid = a.attrelid AND g.adnum = a.attnum AND g.adgencol = 's')",
+	facts: "SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')",
+
+	anyKey: true,
+	// CREATE INDEX IF NOT EXISTS on an index that exists leaves a session of
+	// 5.0 without the right to make temporary tables.
+	freshAfterDDL: true,
+	forms: []form{
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name string) string { return "EXCLUDED." + name })},
+		// With the plugin dolphin.
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name string) string { return "VALUES(" + name + ")" })},
+		{sql: updateAndInsert, overtakes: true},
+	},
+}
+
+// setFacts takes over what the row of dialect.facts says.
+func (s *shape) setFacts(f []string) { s.version, s.mode = f[0], f[1] }
+
+// countsBytes tells whether varchar(n) counts bytes.
+func (s *shape) countsBytes() bool { return s.mode == "A" || s.mode == "C" }
+
+// mayBeDolphin tells whether the plugin dolphin, in which a tinyint has a
+// sign, may be there.
+func (s *shape) mayBeDolphin() bool { return s.mode == "B" }
+
+// onlyUniqueKey tells whether the table's unique indexes are all on the key. ON
+// DUPLICATE KEY cannot name an index: another one that has a row's values
+// already would make it update the wrong row. It inserts a row whose key is
+// known when none is there, and refuses deferrable ones.
+func onlyUniqueKey(t *dest.Table, s *shape) bool {
+	for _, k := range s.keys {
+		if !k.immediate {
+			return false
+		}
+	}
+	return len(s.keys) > 0 && len(s.keysOn(keyNames(t))) == len(s.keys)
+}
+
+// sameUniqueIndexes divides by zero if the unique indexes are not those that
+// onlyUniqueKey saw. The lock of the INSERT before it keeps them as they are.
+func sameUniqueIndexes(s *shape) string {
+	var oids []string
+	for _, k := range s.keys {
+		oids = append(oids, k.oid)
+	}
+	return fmt.Sprintf("SELECT 1 / (count(*) = %d AND bool_and(indexrelid IN (%s)))::int FROM pg_catalog.pg_index"+
+		" WHERE indrelid = %s::regclass AND indisunique", len(oids), strings.Join(oids, ", "), literal(s.relation()))
+}
+
+// onDuplicateKey is the form that has named for the name of a value of the
+// row that was not inserted.
+func onDuplicateKey(named func(string) string) func(t *dest.Table, s *shape, columns, source string) string {
+	return func(t *dest.Table, s *shape, columns, source string) string {
+		sql := insertSQL(s, columns, source) + " ON DUPLICATE KEY UPDATE "
+		set, where := updates(t, s, named)
+		if set == "" {
+			return sql + "NOTHING"
+		}
+		return sql + set + " WHERE " + where
+	}
+}
+
+// updateAndInsert is the form for any table: it finds the rows by their keys
+// and not by an index.
+func updateAndInsert(t *dest.Table, s *shape, columns, source string) string {
+	var same, values []string
+	for i, c := range t.Columns {
+		name := dest.Quote(c.Name)
+		values = append(values, "n."+name)
+		if i < t.Keys {
+			same = append(same, "t."+name+" = n."+name)
+		}
+	}
+	found := strings.Join(same, " AND ")
+	sql := ""
+	if len(s.keysOn(keyNames(t))) > 0 {
+		// Rows are looked up in the index: to read the whole table seems
+		// cheaper to the server, which takes every page for one on the disk.
+		sql = "SET LOCAL enable_hashjoin = off;\nSET LOCAL enable_mergejoin = off;\n"
+	}
+	if set, where := updates(t, s, func(name string) string { return "n." + name }); set != "" {
+		sql += "UPDATE " + s.relation() + " AS t SET " + set + " FROM " + source + " AS n WHERE " + found + " AND " + where + ";\n"
+	}
+	return sql + "INSERT INTO " + s.relation() + " (" + columns + ") SELECT " + strings.Join(values, ", ") + " FROM " + source +
+		" AS n WHERE NOT EXISTS (SELECT 1 FROM " + s.relation() + " AS t WHERE " + found + ")"
+}
+
+// fromOpenGauss tells an error of openGauss, which lacks the severity that is
+// not translated.
+func fromOpenGauss(pe *pgconn.PgError) bool { return pe.SeverityUnlocalized == "" }
+
+// columnOf is the column that an error of the server is about, if it says so.
+// Of openGauss the field holds another thing, and the text has the name.
+func columnOf(pe *pgconn.PgError) string {
+	switch {
+	case !fromOpenGauss(pe):
+		return pe.ColumnName
+	case pe.Code == notNullViolation:
+		return quotedIn(pe.Message)
+	}
+	return ""
+}
+
+// constraintOf is the constraint that an error of openGauss is about.
+func constraintOf(pe *pgconn.PgError) string {
+	if strings.HasPrefix(pe.Code, "23") && pe.Code != notNullViolation {
+		return quotedIn(pe.Message[strings.LastIndex(pe.Message, "constraint")+1:])
+	}
+	return ""
+}
+
+// quotedIn is the first name in double quotes.
+func quotedIn(text string) string {
+	_, text, _ = strings.Cut(text, `"`)
+	name, _, _ := strings.Cut(text, `"`)
+	return name
+}
