@@ -14,8 +14,9 @@ import (
 
 // A checkpoint is made page by page while rows come and go. It holds every row
 // that waits all the time that it takes, and some that come or go meanwhile;
-// what is settled meanwhile is in the journal, which is read after it. So none
-// of its rows is sent again once a newer row of its key has been.
+// what is settled meanwhile is in the journal, which is read after it. So when
+// the process dies none of its rows is sent again once a newer row of its key
+// has been. docs/durability.md says what holds when the machine dies.
 
 // pageCheckpoint is how many rows a checkpoint takes from the staging table at
 // a time. Staging and syncs wait no longer than such a page takes.
@@ -84,13 +85,19 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	}
 	bound.mu.Unlock()
 	if d.unchanged(upTo) {
+		d.retire()
 		return d.newest.Path, nil
 	}
 	start, settled := time.Now(), d.journal.Stats().Settled
 	info, err := d.write(ctx, upTo)
 	if err != nil {
-		return "", fmt.Errorf("memdbwriter: cannot write a checkpoint of %s to %s: %w", d.table.String(), d.cfg.CheckpointDir, err)
+		err = fmt.Errorf("memdbwriter: cannot write a checkpoint of %s to %s: %w", d.table.String(), d.cfg.CheckpointDir, err)
+		if ctx.Err() == nil {
+			d.noteCheckpoint(err)
+		}
+		return "", err
 	}
+	d.noteCheckpoint(nil)
 	d.newest, d.settled, d.failed = info, settled, info.Failed
 	d.tally.checkpointed(info.Created)
 	d.cfg.Logger.Info("checkpoint made", "table", d.table.String(), "path", info.Path, "rows", info.Rows, "failed", info.Failed,

@@ -42,8 +42,8 @@ const diskRetry = time.Second
 // in the state, and is tried again.
 //
 // The journal is open at every level. At DurabilityCheckpoint it holds no rows
-// but what is settled, so that recovery from a checkpoint does not write a value
-// over a newer one that was synced after it.
+// but what is settled, so that recovery from a checkpoint, after the process has
+// died, does not write a value over a newer one that was synced after it.
 type disk struct {
 	*core
 	store   *stage.Store
@@ -55,7 +55,8 @@ type disk struct {
 	mu      sync.Mutex      // guards what follows; held while the journal is written
 	journal *journal.Writer // nil until recovery is over
 	early   early           // what it has to be told then
-	fault   error           // why not everything is on disk; nil when it is
+	fault   error           // what the journal lacks, and why; nil when it is whole
+	unsaved error           // why the last checkpoint was not made
 	tried   time.Time       // the last attempt to mend the journal
 
 	making  sync.Mutex // one checkpoint at a time; guards what follows
@@ -171,7 +172,12 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 		d.early.settled = upTo
 		return
 	}
-	d.note("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
+	err := d.journal.Settle(upTo, journalFailures(failed))
+	if err == nil && d.fault != nil && d.rows {
+		d.mend() // the journal may lack rows all the same
+		return
+	}
+	d.note("mark rows as settled", err)
 }
 
 // amend notes what became of failed rows.
@@ -227,7 +233,7 @@ func (d *disk) note(what string, err error) {
 			d.cfg.Logger.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
 		}
 		d.fault = nil
-		d.tally.setDisk(nil)
+		d.tally.setDisk(d.unsaved)
 		return
 	}
 	err = fmt.Errorf("memdbwriter: cannot %s in %s: %w", what, d.cfg.CheckpointDir, err)
@@ -236,6 +242,16 @@ func (d *disk) note(what string, err error) {
 	}
 	d.fault = err
 	d.tally.setDisk(err)
+}
+
+// noteCheckpoint keeps the outcome of a checkpoint for the state.
+func (d *disk) noteCheckpoint(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsaved = err
+	if d.fault == nil {
+		d.tally.setDisk(err)
+	}
 }
 
 // sync waits until every row that was journaled before is as durable as the

@@ -40,8 +40,8 @@ var (
 var (
 	// ErrUnsynced is wrapped when rows are not in the destination. For
 	// ForceSync they are still waiting and will be tried again; for Stop they
-	// are gone with the writer's memory. The message has the counts and the
-	// last error.
+	// are in a checkpoint or, without a CheckpointDir, gone with the writer's
+	// memory. The message has the counts and the last error.
 	ErrUnsynced = errors.New("memdbwriter: rows are not in the destination")
 
 	// ErrRowsFailed is wrapped when the destination refused rows, together
@@ -57,8 +57,8 @@ var (
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
 	// cannot take over: a newer version wrote them, or the table had other
-	// columns. Nothing was changed. Drain them with the program that wrote
-	// them, or move the files away.
+	// columns. None of their files was changed. Drain them with the program
+	// that wrote them, or move the files away.
 	ErrRecovery = errors.New("memdbwriter: rows on disk cannot be recovered")
 
 	errNoDisk = errors.New("memdbwriter: nothing is written to disk: set Config.CheckpointDir (MEMORY_DB_CHECKPOINT_DIR) and a Durability other than none")

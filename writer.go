@@ -179,8 +179,9 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 
 // Stop refuses new rows, moves what is in the buffer to the destination, and
 // ends the writer. It is nil only if nothing is left behind; its errors are
-// those of ForceSync. Rows that are waiting when ctx ends are lost with the
-// writer's memory, and the error, which wraps ErrUnsynced, has their number.
+// those of ForceSync. Rows that are waiting when ctx ends are left in a
+// checkpoint for the next writer; without Config.CheckpointDir they are lost
+// with the writer's memory. The error, which wraps ErrUnsynced, has their number.
 //
 // Further calls wait for the first and return its result. Callers that wait in
 // Add get ErrStopped.

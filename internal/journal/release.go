@@ -65,11 +65,21 @@ func (w *Writer) needless(s *segment) bool {
 	case s == w.current || s.file != nil:
 		return false
 	case s.number < uint64(w.released):
-		return s.last <= max(w.settled, w.releasedRows)
+		return s.last <= max(w.settledOnDisk(), w.releasedRows)
 	default:
 		// That failed rows are gone must be remembered while a checkpoint has them.
-		return s.last <= w.settled && s.live == 0 && !(s.gone && w.checkpointed)
+		return s.last <= w.settledOnDisk() && s.live == 0 && !(s.gone && w.checkpointed)
 	}
+}
+
+// settledOnDisk is how far a machine that dies remembers what is settled. Rows
+// beyond are still needed: a checkpoint may have older ones of their keys, which
+// recovery would write over what the destination has.
+func (w *Writer) settledOnDisk() int64 {
+	if w.cfg.Fsync {
+		return w.durableEnd
+	}
+	return w.settled
 }
 
 // remove deletes the oldest segment. The directory is made durable each time,

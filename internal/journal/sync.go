@@ -13,6 +13,7 @@ type durability struct {
 	round      chan struct{} // closed at the end of an attempt to make durable, then replaced
 	durable    uint64        // of Writer.written
 	durableRow int64         // of Writer.last
+	durableEnd int64         // of Writer.settled
 	dirDirty   bool          // files were made since the directory was durable
 	syncs      int64
 	losses     int64
@@ -103,7 +104,10 @@ func (w *Writer) makeDurable() (err error) {
 			dirty = append(dirty, *s)
 		}
 	}
-	written, row, dir := w.written, w.last, w.dirDirty
+	written, row, settled, dir := w.written, w.last, w.settled, w.dirDirty
+	if len(w.backlog) > 0 { // what is settled is not even written
+		settled = 0
+	}
 	w.dirDirty = false // files made from here on are the next attempt's
 	if len(dirty) > 0 || dir {
 		w.syncs++
@@ -112,12 +116,12 @@ func (w *Writer) makeDurable() (err error) {
 		w.mu.Lock()
 		if err != nil {
 			w.lose(err)
-			written, row = 0, 0
+			written, row, settled = 0, 0, 0
 		} else {
 			w.firmed(dirty)
 		}
 	}
-	w.durable, w.durableRow = max(w.durable, written), max(w.durableRow, row)
+	w.durable, w.durableRow, w.durableEnd = max(w.durable, written), max(w.durableRow, row), max(w.durableEnd, settled)
 	w.trimBacklog()
 	close(w.round)
 	w.round = make(chan struct{})
