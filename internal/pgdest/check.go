@@ -100,7 +100,7 @@ func compareColumn(m *mismatches, s *shape, c dest.Column) {
 	}
 	if got.generated {
 		mend := ""
-		if s.dialect.computes {
+		if s.dialect.uncomputes {
 			mend = alter(s, c.Name) + "DROP EXPRESSION"
 		}
 		m.add(mend, "column %s is computed by the server (GENERATED ALWAYS)", c.Name)

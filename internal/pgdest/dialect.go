@@ -3,6 +3,7 @@ package pgdest
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -27,9 +28,10 @@ type dialect struct {
 	// empty.
 	facts string
 
-	// computes: there are identity columns, and a column can be made one, or
-	// be no longer computed.
+	// computes: there are identity columns, and a column can be made one.
 	computes bool
+	// uncomputes: a column can be made one that is not computed.
+	uncomputes bool
 	// anyKey: a table can be updated without a unique index on its key.
 	anyKey bool
 	// outcomes: the server can tell what became of a transaction.
@@ -64,15 +66,26 @@ var postgres = &dialect{
 	identity:   "a.attidentity",
 	generated:  "a.attgenerated <> ''",
 	computes:   true,
+	uncomputes: true,
 	outcomes:   true,
 	tellsPID:   true,
 	forms:      []form{{sql: onConflict}},
 }
 
+// postgres12 is PostgreSQL before version 13.
+var postgres12 = func() *dialect {
+	d := *postgres
+	d.uncomputes = false // DROP EXPRESSION
+	return &d
+}()
+
 // dialectOf tells the dialect of a connection without asking the server.
 func dialectOf(pg *pgconn.PgConn) *dialect {
-	if opengauss.IsOpenGauss(pg) {
+	switch {
+	case opengauss.IsOpenGauss(pg):
 		return openGauss
+	case strings.HasPrefix(pg.ParameterStatus("server_version"), "12."):
+		return postgres12
 	}
 	return postgres
 }
