@@ -72,11 +72,9 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	d.making.Lock()
 	defer d.making.Unlock()
 	cut, err := d.journal.Cut()
-	if err != nil {
-		d.mu.Lock()
-		d.note("begin a part of the journal", err)
-		d.mu.Unlock()
-	}
+	d.mu.Lock()
+	d.marked("begin a part of the journal", err)
+	d.mu.Unlock()
 	step("checkpoint begins")
 	bound.mu.Lock()
 	upTo = max(upTo, staged.Load())

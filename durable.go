@@ -124,6 +124,9 @@ func (d *disk) mend() bool {
 	var missing *journal.MissingError
 	if err := d.journal.Sync(context.Background()); errors.As(err, &missing) {
 		after = missing.First - 1
+	} else if err != nil {
+		d.note("mend the journal", err)
+		return false
 	}
 	for {
 		page, err := d.store.Page(after, pageRows)
@@ -172,12 +175,7 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 		d.early.settled = upTo
 		return
 	}
-	err := d.journal.Settle(upTo, journalFailures(failed))
-	if err == nil && d.fault != nil && d.rows {
-		d.mend() // the journal may lack rows all the same
-		return
-	}
-	d.note("mark rows as settled", err)
+	d.marked("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
 }
 
 // amend notes what became of failed rows.
@@ -191,7 +189,17 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 		d.early.gone = append(d.early.gone, gone...)
 		return
 	}
-	d.note("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
+	d.marked("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
+}
+
+// marked is note for what holds no rows: that it was written does not mean that
+// they are.
+func (d *disk) marked(what string, err error) {
+	if err == nil && d.fault != nil && d.rows {
+		d.mend()
+		return
+	}
+	d.note(what, err)
 }
 
 // begin opens the journal for new rows, once it knows what became of the

@@ -248,7 +248,10 @@ func (e *engine) save() error {
 	if d.open() == nil {
 		return fmt.Errorf("memdbwriter: recovery was not over, so new rows could not be saved; those of earlier writers are still in %s", d.cfg.CheckpointDir)
 	}
-	path, err := e.checkpoint(context.Background())
+	// Stop's own context may have ended, which is why there are rows to save.
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.SyncTimeout)
+	defer cancel()
+	path, err := e.checkpoint(ctx)
 	if s := e.status(); err == nil && s.Pending+s.Failed > 0 {
 		e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", path, "waiting", s.Pending, "failed", s.Failed)
 	}

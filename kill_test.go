@@ -1,0 +1,543 @@
+package memdbwriter
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
+	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
+)
+
+// These tests kill a process (SIGKILL) that writes rows as fast as it can, at
+// every step of a row's way and at random moments, and look at what the next
+// process makes of it. A chain is a row of such lives on one table and one
+// directory. After each of them:
+//
+//   - every row that the dead process was promised is in the table, or a newer
+//     one of its key is; a promised row that the database refuses is listed
+//   - no key holds anything older than it held before
+//   - nothing is there that was never added, and no refused row twice
+//   - with a journal: if a row was stored, none that came before it is lost
+//   - the ledger balances
+
+var (
+	killCount = flag.Int("kill.count", 40, "how many processes TestKilledProcesses kills")
+	killSeed  = flag.Uint64("kill.seed", 0, "seed of TestKilledProcesses, 0 for a new one")
+)
+
+// numberedRow is the row that is added as the n-th: it follows from n.
+type numberedRow struct {
+	ID      int64  `db:"id,key"`
+	Version int64  `db:"version"` // n
+	Bad     bool   `db:"bad"`     // the database refuses it
+	Pad     string `db:"pad"`
+}
+
+const (
+	// perLife is how far the numbers of one life are from those of the next.
+	perLife = 1_000_000_000
+	// hotKeys are keys of many rows; the other rows have one of their own.
+	hotKeys = 1500
+
+	// lifetime is more than a process needs to come to any step.
+	lifetime = 20 * time.Second
+
+	createNumbered = `CREATE TABLE numbered (id bigint PRIMARY KEY, version bigint NOT NULL, bad boolean NOT NULL CHECK (NOT bad), pad text NOT NULL)`
+)
+
+func numbered(n int64) numberedRow {
+	hash := uint64(n) * 0x9e3779b97f4a7c15 >> 17
+	row := numberedRow{ID: n, Version: n, Bad: hash%499 == 0, Pad: strings.Repeat("x", int(hash%200))}
+	if hash%5 != 0 {
+		row.ID = -1 - int64(hash/5%hotKeys)
+	}
+	return row
+}
+
+// life is what a process is to do until it is killed.
+type life struct {
+	URL, Dir string
+	Level    Durability
+	First    int64         // the number of its first row
+	Step     string        // at which it is killed; empty: at a moment that the parent chooses
+	After    time.Duration // the process has run so long when it gets there
+	Hoard    int64         // so many rows are added and none is sent; 0: as many as possible, all are
+	Workers  int
+	Batch    int
+}
+
+// allSteps are the places of the code that call step, and the operations of
+// the file system, each before and after it. The levels are those at which a
+// process gets there.
+func allSteps() map[Durability][]string {
+	rows := []string{"rows taken", "rows journaled", "rows staged", "batch loaded", "batch sending", "batch committed", "batch out of memory", "batch settled"}
+	disk := []string{"checkpoint begins", "checkpoint filled", "checkpoint made", "checkpoint released", "recovery begins", "recovery replayed"}
+	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.Rename} {
+		disk = append(disk, string(op)+" checkpoint", string(op)+" checkpoint done")
+	}
+	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Remove} {
+		disk = append(disk, string(op)+" journal", string(op)+" journal done")
+	}
+	disk = append(disk, string(faultfs.SyncDir)+" directory", string(faultfs.SyncDir)+" directory done")
+	disk = slices.Concat(rows, disk)
+	fsync := append(slices.Clone(disk), string(faultfs.Sync)+" journal", string(faultfs.Sync)+" journal done")
+	return map[Durability][]string{DurabilityNone: rows, DurabilityCheckpoint: disk, DurabilityJournal: disk, DurabilityFsync: fsync}
+}
+
+// TestKilledProcesses is the test that the rest of the file is for.
+func TestKilledProcesses(t *testing.T) {
+	if *killSeed == 0 {
+		*killSeed = rand.Uint64()
+	}
+	t.Logf("-kill.seed=%d", *killSeed)
+	rng := rand.New(rand.NewPCG(*killSeed, 1))
+	plans := plan(rng, *killCount)
+	var tally killTally
+	t.Run("chains", func(t *testing.T) {
+		for i, p := range plans {
+			seed := rng.Uint64()
+			t.Run(fmt.Sprintf("%03d %s", i, p.level), func(t *testing.T) {
+				t.Parallel()
+				newChain(t, p.level, rand.New(rand.NewPCG(seed, 2)), &tally).run(t, p.steps)
+			})
+		}
+	})
+	t.Logf("%d processes killed: %d at one of %d steps, %d while recovering what one before left; %d times the table was compared, %d promised rows in all",
+		tally.kills.Load(), tally.steps.Load(), len(allSteps()[DurabilityFsync]), tally.recovering.Load(), tally.checks.Load(), tally.promised.Load())
+	if n := tally.kills.Load(); n < int64(*killCount) && !t.Failed() {
+		t.Errorf("%d processes killed, want %d", n, *killCount)
+	}
+}
+
+type killTally struct{ kills, steps, recovering, checks, promised atomic.Int64 }
+
+// killPlan is the lives of a chain; an empty step is a random moment.
+type killPlan struct {
+	level Durability
+	steps []string
+}
+
+// plan makes chains of five lives. With enough of them every step is there, at
+// every level where it exists; about every third kill is at a random moment.
+func plan(rng *rand.Rand, kills int) (plans []killPlan) {
+	todo := map[Durability][]string{}
+	for made, i := 0, 0; made < kills; i++ {
+		level := []Durability{DurabilityFsync, DurabilityJournal, DurabilityCheckpoint, DurabilityNone}[i%4]
+		p := killPlan{level: level}
+		for range 5 {
+			if len(todo[level]) == 0 {
+				steps := allSteps()[level]
+				todo[level] = append(slices.Clone(steps), make([]string, len(steps)/2)...)
+				rng.Shuffle(len(todo[level]), func(i, j int) { todo[level][i], todo[level][j] = todo[level][j], todo[level][i] })
+			}
+			p.steps = append(p.steps, todo[level][0])
+			todo[level] = todo[level][1:]
+		}
+		made += len(p.steps)
+		plans = append(plans, p)
+	}
+	return plans
+}
+
+// chain is lives on one table and one directory, and what they were promised.
+type chain struct {
+	level Durability
+	rng   *rand.Rand
+	db    *pgtest.DB
+	dir   string
+	tally *killTally
+
+	lives    int64
+	promises map[int64]int64 // the first number of a life: the last one that must not be lost
+	stored   map[int64]int64 // the newest version that a key was seen to have
+}
+
+func newChain(t *testing.T, level Durability, rng *rand.Rand, tally *killTally) *chain {
+	db := pgtest.Open(t)
+	db.Exec(t, createNumbered)
+	return &chain{
+		level: level, rng: rng, db: db, dir: t.TempDir(), tally: tally,
+		promises: map[int64]int64{}, stored: map[int64]int64{},
+	}
+}
+
+func (c *chain) run(t *testing.T, steps []string) {
+	for i, step := range steps {
+		if c.level != DurabilityNone && c.rng.IntN(4) == 0 {
+			c.recoverKilled(t)
+		}
+		l := c.life()
+		if l.Step = step; step != "" {
+			if !strings.HasPrefix(step, "recovery") && c.rng.IntN(4) > 0 {
+				l.After = c.moment()
+			}
+			c.tally.steps.Add(1)
+		}
+		c.kill(t, l)
+		if i == len(steps)-1 || c.rng.IntN(2) == 0 {
+			c.check(t)
+		}
+	}
+}
+
+// recoverKilled kills a process with a backlog, and then another one that
+// recovers it.
+func (c *chain) recoverKilled(t *testing.T) {
+	l := c.life()
+	l.Hoard = 2000 + c.rng.Int64N(3000)
+	c.kill(t, l)
+	l = c.life()
+	l.Step = "rows recovered"
+	c.kill(t, l)
+	c.tally.recovering.Add(1)
+}
+
+// life is the next one of the chain.
+func (c *chain) life() life {
+	c.lives++
+	return life{
+		URL: c.db.URL, Dir: c.dir, Level: c.level, First: c.lives * perLife,
+		Workers: 1 + 2*c.rng.IntN(2), Batch: 100 + c.rng.IntN(400),
+	}
+}
+
+// moment is how long a life may last.
+func (c *chain) moment() time.Duration {
+	return time.Duration(c.rng.Int64N(int64(150 * time.Millisecond)))
+}
+
+// kill lives a life to its end, and notes what it was promised.
+func (c *chain) kill(t *testing.T, l life) {
+	t.Helper()
+	child, output, messages := startLife(t, l)
+	kill := func() { child.Process.Kill() } // an error means that it is dead
+	var timer *time.Timer
+	atStep := false
+	random := c.moment()
+	early := l.Step == "" && l.Hoard == 0 && c.rng.IntN(4) == 0
+	if early {
+		timer = time.AfterFunc(random, kill)
+	}
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		what, arg, _ := strings.Cut(lines.Text(), " ")
+		switch what {
+		case "persisted", "synced":
+			n, err := strconv.ParseInt(arg, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.promises[l.First] = max(c.promises[l.First], n)
+			if l.Hoard > 0 && n == l.First+l.Hoard-1 {
+				kill()
+			}
+		case "open":
+			if l.Step == "" && l.Hoard == 0 && !early {
+				timer = time.AfterFunc(random, kill)
+			}
+		case "at":
+			atStep = true
+		}
+	}
+	err := child.Wait()
+	if timer != nil {
+		timer.Stop()
+	}
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != -1 || messages.Len() > 0 {
+		t.Fatalf("a process was to be killed (%+v) and ended otherwise: %v\n%s", l, err, messages)
+	}
+	if l.Step != "" && !atStep {
+		t.Fatalf("%+v was killed before it came to its step", l)
+	}
+	c.tally.kills.Add(1)
+	t.Logf("killed: first row %d, step %q after %v, hoard %d, promised up to %d", l.First, l.Step, l.After, l.Hoard, c.promises[l.First])
+	c.look(t, l)
+}
+
+// look notes what the table holds when a process has died.
+func (c *chain) look(t *testing.T, l life) {
+	t.Helper()
+	for id, version := range c.table(t) {
+		c.stored[id] = max(c.stored[id], version)
+		if c.journals() && version >= l.First {
+			c.promises[l.First] = max(c.promises[l.First], version)
+		}
+	}
+}
+
+func (c *chain) journals() bool {
+	return c.level == DurabilityJournal || c.level == DurabilityFsync
+}
+
+// table returns the version of each key, and checks that it was added.
+func (c *chain) table(t *testing.T) map[int64]int64 {
+	t.Helper()
+	versions := map[int64]int64{}
+	for _, row := range c.db.Rows(t, "SELECT id, version FROM numbered") {
+		var id, version int64
+		if n, err := fmt.Sscanf(row, "%d|%d", &id, &version); n != 2 {
+			t.Fatal(row, err)
+		}
+		if numbered(version).ID != id || version >= (c.lives+1)*perLife {
+			t.Errorf("key %d holds version %d, which was never added", id, version)
+		}
+		versions[id] = version
+	}
+	return versions
+}
+
+// check recovers what is left and compares.
+func (c *chain) check(t *testing.T) {
+	t.Helper()
+	w, closeAll := openNumbered(t, life{URL: c.db.URL, Dir: c.dir, Level: c.level, Workers: 1})
+	defer closeAll()
+	if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
+		t.Fatal(err)
+	}
+	s := w.SyncStatus()
+	t.Logf("compared: %d recovered, %d refused", s.Recovered, s.Failed)
+	wantBalance(t, s)
+	refused := c.refused(t, w)
+	if s.Pending != 0 || s.Failed != int64(len(refused)) {
+		t.Errorf("%d refused rows are listed after a recovery: %+v", len(refused), s)
+	}
+	found := c.table(t)
+	for id, version := range c.stored {
+		if found[id] < version {
+			t.Errorf("key %d held version %d and holds %d after a recovery", id, version, found[id])
+		}
+	}
+	for _, first := range slices.Sorted(maps.Keys(c.promises)) {
+		c.checkPromise(t, first, found, refused)
+	}
+	c.stored = found
+	c.tally.checks.Add(1)
+	if err := w.Stop(patient(t)); (err != nil) != (len(refused) > 0) || err != nil && !errors.Is(err, ErrRowsFailed) {
+		t.Errorf("with %d refused rows Stop says: %v", len(refused), err)
+	}
+}
+
+// refused returns the numbers of the failed rows.
+func (c *chain) refused(t *testing.T, w *MemoryDBWriter[numberedRow]) map[int64]bool {
+	t.Helper()
+	refused := map[int64]bool{}
+	for f, err := range w.SyncErrors() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := f.Row.Version; f.Row != numbered(n) || !f.Row.Bad || refused[n] {
+			t.Errorf("row %d is listed as refused: %+v", n, f)
+		}
+		refused[f.Row.Version] = true
+	}
+	return refused
+}
+
+// checkPromise checks the rows of a life that must not be lost.
+func (c *chain) checkPromise(t *testing.T, first int64, found map[int64]int64, refused map[int64]bool) {
+	t.Helper()
+	lost := 0
+	for n := first; n <= c.promises[first]; n++ {
+		row := numbered(n)
+		switch {
+		case found[row.ID] >= n:
+		case row.Bad && (refused[n] || c.level == DurabilityNone):
+		default:
+			if lost++; lost <= 5 {
+				t.Errorf("row %+v of %d promised ones is lost; its key holds version %d", row, c.promises[first]-first+1, found[row.ID])
+			}
+		}
+	}
+	if lost > 5 {
+		t.Errorf("and %d more rows are lost", lost-5)
+	}
+	c.tally.promised.Add(c.promises[first] - first + 1)
+}
+
+// killEnv makes the test binary a process that is to be killed. It holds a life.
+const killEnv = "MEMDB_TEST_KILLED"
+
+// startLife starts a process that writes its promises to the first result, and
+// what went wrong to the second.
+func startLife(t *testing.T, l life) (*exec.Cmd, io.Reader, *bytes.Buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lifetime)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, self, "-test.run=^TestLifeOfAKilledProcess$")
+	c.Env = append(os.Environ(), killEnv+"="+string(task))
+	messages := new(bytes.Buffer)
+	c.Stderr = messages
+	if _, err := c.StdinPipe(); err != nil { // its end is ours
+		t.Fatal(err)
+	}
+	output, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return c, output, messages
+}
+
+// TestLifeOfAKilledProcess is the main of such a process.
+func TestLifeOfAKilledProcess(t *testing.T) {
+	task := os.Getenv(killEnv)
+	if task == "" {
+		return
+	}
+	var l life
+	if err := json.Unmarshal([]byte(task), &l); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // so that it does not outlive its parent
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	l.armStep()
+	w, _ := openNumbered(t, l)
+	fmt.Println("open")
+	l.live(w)
+}
+
+// complain ends the process in a way that the parent notices.
+func complain(args ...any) {
+	fmt.Fprintln(os.Stderr, args...)
+	os.Exit(1)
+}
+
+// armStep has the process kill itself when it comes to its step.
+func (l *life) armStep() {
+	if l.Step == "" {
+		return
+	}
+	begin := time.Now()
+	var once atomic.Bool
+	atStep = func(step string) {
+		if step != l.Step || time.Since(begin) < l.After || once.Swap(true) {
+			return
+		}
+		fmt.Println("at", step)
+		self, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = self.Kill()
+		}
+		if err != nil {
+			complain(err)
+		}
+		select {} // the signal is on its way
+	}
+}
+
+// openNumbered opens the writer of a life.
+func openNumbered(t *testing.T, l life) (w *MemoryDBWriter[numberedRow], closeAll func()) {
+	d, err := OpenDestination(context.Background(), l.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := TableOf[numberedRow]("numbered")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{
+		CheckpointDir: l.Dir, Durability: l.Level, CheckpointInterval: -1, SyncWorkers: l.Workers, SyncBatchSize: l.Batch,
+		SyncInterval: 10 * time.Millisecond, MaxRows: 6000, fs: steppingFS(),
+	}
+	if l.Hoard > 0 {
+		cfg.SyncInterval, cfg.SyncBatchSize, cfg.MaxRows = time.Hour, 1_000_000, 10_000_000
+	}
+	if w, err = New(context.Background(), table, d, cfg); err != nil {
+		complain(err)
+	}
+	return w, func() { d.Close() }
+}
+
+// live adds rows without an end, and has them persisted and synced meanwhile.
+func (l *life) live(w *MemoryDBWriter[numberedRow]) {
+	ctx := context.Background()
+	var added atomic.Int64
+	added.Store(l.First - 1)
+	every := func(d time.Duration, what string, do func(context.Context) error) {
+		go func() {
+			for range time.Tick(d) {
+				n := added.Load()
+				if err := do(ctx); err != nil && !errors.Is(err, ErrRowsFailed) {
+					complain(what, err)
+				}
+				if what != "" && n >= l.First {
+					fmt.Println(what, n)
+				}
+			}
+		}()
+	}
+	if l.Level != DurabilityNone {
+		every(5*time.Millisecond, "persisted", w.Persist)
+	}
+	if l.Hoard == 0 {
+		every(30*time.Millisecond, "synced", w.ForceSync)
+		every(35*time.Millisecond, "", func(ctx context.Context) error { _, err := w.RetrySyncErrors(ctx); return err })
+		if l.Level != DurabilityNone {
+			every(20*time.Millisecond, "", func(ctx context.Context) error { _, err := w.Checkpoint(ctx); return err })
+		}
+	}
+	l.add(ctx, w, &added)
+}
+
+func (l *life) add(ctx context.Context, w *MemoryDBWriter[numberedRow], added *atomic.Int64) {
+	rows := make([]numberedRow, 0, 100)
+	for n := l.First; l.Hoard == 0 || n < l.First+l.Hoard; n++ {
+		rows = append(rows, numbered(n))
+		if len(rows) < 1+rand.IntN(100) && n != l.First+l.Hoard-1 {
+			continue
+		}
+		if _, err := w.AddBatch(ctx, rows); err != nil {
+			complain("AddBatch", err)
+		}
+		added.Store(n)
+		rows = rows[:0]
+	}
+	select {}
+}
+
+// steppingFS is the operating system's file system whose operations are steps.
+func steppingFS() fsys.FS {
+	name := func(op faultfs.Op, path string) string {
+		switch base := filepath.Base(path); {
+		case strings.HasPrefix(base, "checkpoint_"):
+			return string(op) + " checkpoint"
+		case strings.HasPrefix(base, "journal_"):
+			return string(op) + " journal"
+		}
+		return string(op) + " directory"
+	}
+	return hookFS{
+		before: func(op faultfs.Op, path string) error { step(name(op, path)); return nil },
+		after:  func(op faultfs.Op, path string) { step(name(op, path) + " done") },
+	}
+}
