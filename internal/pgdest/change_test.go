@@ -307,7 +307,7 @@ func TestDatabaseIsRenamed(t *testing.T) {
 	db.Exec(t, filesDDL)
 	s := open(t, db.URL, files())
 	write(t, s, row{int64(1), "a", nil})
-	admin.Exec(t, "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = 'catalog'")
+	endSessions(t, admin, "datname = 'catalog'")
 	admin.Exec(t, "ALTER DATABASE catalog RENAME TO other")
 	if e := refused(t, s, row{int64(2), "b", nil}); e.Class != dest.ClassTable || e.SQLState != "3D000" {
 		t.Errorf("class %v state %s: %v", e.Class, e.SQLState, e)
@@ -322,5 +322,12 @@ func TestRefusedSettingIsNoFaultOfARow(t *testing.T) {
 	s := open(t, pgtest.Open(t).URL+"&work_mem=much", files())
 	if e := refused(t, s, row{int64(1), "a", nil}); e.Class != dest.ClassTable || e.SQLState != "22023" {
 		t.Errorf("class %v state %s: %v", e.Class, e.SQLState, e)
+	}
+}
+
+// endSessions ends the sessions of a condition, and returns when they are gone.
+func endSessions(t *testing.T, db *pgtest.DB, where string) {
+	t.Helper()
+	for pgtest.Value[int](t, db, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "+where) > 0 {
 	}
 }

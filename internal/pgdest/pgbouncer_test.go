@@ -146,7 +146,7 @@ func TestThroughATransactionPooler(t *testing.T) {
 	equal(t, db.Rows(t, "SELECT count(*), count(DISTINCT id) FROM log"), "110|110")
 
 	// The pooler's sessions end under it, with the temporary tables.
-	db.Exec(t, "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'memdbwriter'")
+	endSessions(t, db, "application_name = 'memdbwriter'")
 	insist(t, s, batch(row{int64(1), "once more", nil}))
 	insist(t, in, numbered(110, 10))
 	equal(t, db.Rows(t, "SELECT name FROM files WHERE id = 1"), "once more")
