@@ -1,0 +1,172 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// A process dies after the destination has committed a batch and before that
+// is on disk. What it had recovered itself must not be written over what it
+// had added since.
+func TestADeathBetweenCommitAndMark(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			p := sqlitePlace(t)
+			p.createItems(t)
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+			w := openDurable(t, p, cfg)
+			mustAdd[item](t, w, newItem(1, "1 old"))
+			if err := w.Persist(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			crash(t, w, &cfg)
+
+			var armed sync.Once
+			died, release := make(chan struct{}), make(chan struct{})
+			sending := false
+			cfg.fs = hookFS{before: func(op faultfs.Op, path string) error {
+				if sending && op == faultfs.Write {
+					armed.Do(func() { close(died); <-release })
+				}
+				return nil
+			}}
+			w = openDurable(t, p, cfg)
+			mustAdd[item](t, w, newItem(1, "2 new"))
+			if _, err := w.engine.stager.flush(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			sending = true
+			forced := make(chan error, 1)
+			go func() { forced <- w.ForceSync(context.Background()) }()
+			<-died
+			stored := fmt.Sprint(p.query(t, "SELECT name FROM items"))
+			after := cfg
+			after.fs = nil
+			after.CheckpointDir = copyDir(t, cfg.CheckpointDir)
+			close(release)
+			if err := <-forced; err != nil {
+				t.Fatal(err)
+			}
+			mustStop[item](t, w)
+
+			p.exec(t, fmt.Sprintf("UPDATE items SET name = '%s'", stored[1:len(stored)-1])) // as it was then
+			w = openDurable(t, p, after)
+			mustSync[item](t, w)
+			if now := fmt.Sprint(p.query(t, "SELECT name FROM items")); now < stored {
+				t.Errorf("the row was %s and is %s after the recovery", stored, now)
+			}
+			mustStop[item](t, w)
+		})
+	}
+}
+
+// Refused rows that one process left behind are there for all that come after
+// it, however these end.
+func TestRefusedRowsOutliveEveryProcess(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			p := sqlitePlace(t)
+			p.createItems(t)
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+			w := openDurable(t, p, cfg)
+			mustAdd[item](t, w, newItem(1, badName))
+			stopRefused(t, w)
+			for range 3 {
+				w = openDurable(t, p, cfg)
+				if s := w.SyncStatus(); s.Recovered != 1 || s.Failed != 1 || s.Pending != 0 {
+					t.Fatalf("after a recovery: %+v", s)
+				}
+				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed, "(id)=(1)")
+				if _, err := w.Checkpoint(patient(t)); err != nil {
+					t.Fatal(err)
+				}
+				crash(t, w, &cfg)
+				w = openDurable(t, p, cfg)
+				if s := w.SyncStatus(); s.Failed != 1 {
+					t.Fatalf("after a crash: %+v", s)
+				}
+				stopRefused(t, w)
+			}
+		})
+	}
+}
+
+func stopRefused(t *testing.T, w *MemoryDBWriter[item]) {
+	t.Helper()
+	wantError(t, w.Stop(patient(t)), ErrRowsFailed, "(id)=(1)")
+}
+
+// A row that is refused while recovery waits for room is not forgotten once the
+// rows around it are settled.
+func TestARowRefusedDuringRecovery(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			t.Parallel()
+			p := sqlitePlace(t)
+			p.createItems(t)
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+			w := openDurable(t, p, cfg)
+			mustAdd[item](t, w, newItem(1, badName))
+			for i := range int64(4000) {
+				mustAdd[item](t, w, newItem(i+2, "row"))
+			}
+			if err := w.Persist(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			crash(t, w, &cfg)
+			cfg.MaxRows = 300
+			w = openDurable(t, p, cfg)
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed, "(id)=(1)")
+			crash(t, w, &cfg)
+			w = openDurable(t, p, cfg)
+			if s := w.SyncStatus(); s.Failed != 1 || s.Recovered != 1 {
+				t.Errorf("after a second recovery: %+v", s)
+			}
+			stopRefused(t, w)
+		})
+	}
+}
+
+// A row that was refused while the checkpoint was made is in it twice: among
+// those that wait, and among the failed ones. It is one row.
+func TestARowThatFailedDuringTheCheckpoint(t *testing.T) {
+	p := sqlitePlace(t)
+	p.createItems(t)
+	cfg := Config{CheckpointDir: t.TempDir(), Durability: DurabilityCheckpoint}
+	table := itemTable(t)
+	dir := dump.Dir{Path: cfg.CheckpointDir, Identity: dump.Identity("items", p.String())}
+	w, err := dir.Create(dump.Meta{
+		Table:    dump.Table{Name: "items", Columns: tupleColumns(&table.shape)},
+		FirstSeq: 1, LastSeq: 2, Created: testTime, Library: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows tuple.Batch
+	for i, name := range []string{badName, "good"} {
+		row := newItem(int64(i+1), name)
+		encoded, err := table.encode(nil, &row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.Append(int64(i+1), encoded)
+	}
+	err = errors.Join(w.WriteRows(&rows), w.WriteFailed([]dump.Failed{{Seq: 1, Tuple: rows.Tuple(0), Message: "refused", Attempts: 1, First: testTime, Last: testTime}}))
+	if _, commitErr := w.Commit(); err != nil || commitErr != nil {
+		t.Fatal(err, commitErr)
+	}
+	recovered := openDurable(t, p, cfg)
+	wantError(t, recovered.ForceSync(patient(t)), ErrRowsFailed, "(id)=(1)")
+	if s := recovered.SyncStatus(); s.Recovered != 2 || s.Failed != 1 || s.Synced != 1 {
+		t.Errorf("after the recovery: %+v", s)
+	}
+	stopRefused(t, recovered)
+}
