@@ -25,9 +25,35 @@ const pageCheckpoint = 2048
 // boundary keeps batches from spanning the last row of a checkpoint at the
 // level that journals no rows: rows behind it are sent only after it is on disk
 // that those before it are settled.
+//
+// There may be several: until a checkpoint that is being made is whole, the one
+// before is what recovery would begin with.
 type boundary struct {
-	mu sync.Mutex // held while a batch is read, and while the boundary is set
-	at atomic.Int64
+	mu sync.Mutex // held while a batch is read, and while a boundary is set
+	at []int64    // ascending; those that are settled do not matter any more
+}
+
+// set adds a boundary. Called with the mutex.
+func (b *boundary) set(at int64) {
+	if k := len(b.at); k == 0 || b.at[k-1] < at {
+		b.at = append(b.at, at)
+	}
+}
+
+// next returns the first boundary behind the last loaded row, 0 if there is
+// none, and whether one before it has rows that are not settled. Called with
+// the mutex.
+func (b *boundary) next(loaded, settled int64) (at int64, open bool) {
+	for len(b.at) > 0 && b.at[0] <= settled {
+		b.at = b.at[1:]
+	}
+	for _, at := range b.at {
+		if at > loaded {
+			return at, open
+		}
+		open = true
+	}
+	return 0, open
 }
 
 // checkpointLoop makes a checkpoint at every interval, until ctx ends.
@@ -79,7 +105,7 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	bound.mu.Lock()
 	upTo = max(upTo, staged.Load())
 	if !d.rows {
-		bound.at.Store(upTo)
+		bound.set(upTo)
 	}
 	bound.mu.Unlock()
 	if d.unchanged(upTo) {

@@ -110,14 +110,14 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	s.boundary.mu.Lock()
 	defer s.boundary.mu.Unlock()
-	at, n := s.boundary.at.Load(), s.cfg.SyncBatchSize
-	if s.loaded >= at && s.settled < at && len(s.flying)+len(s.landed) > 0 {
+	at, open := s.boundary.next(s.loaded, s.settled)
+	if open && len(s.flying)+len(s.landed) > 0 {
 		return false, nil
 	}
-	if err := s.store.Read(s.loaded, n, maxBatchBytes, into); err != nil {
+	if err := s.store.Read(s.loaded, s.cfg.SyncBatchSize, maxBatchBytes, into); err != nil {
 		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
 	}
-	if s.loaded < at {
+	if at > 0 {
 		into.Rows = into.Rows[:upToSeq(into, at)]
 	}
 	if into.Len() == 0 {

@@ -206,7 +206,7 @@ func (r *recovery) end(ctx context.Context) error {
 		b := &r.syncer.boundary
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.at.Store(r.stager.last)
+		b.set(r.stager.last)
 	}
 	return nil
 }
