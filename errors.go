@@ -56,9 +56,10 @@ var (
 	ErrLocked = errors.New("memdbwriter: the checkpoint directory is in use")
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
-	// cannot take over: a newer version wrote them, or the table had other
-	// columns. None of their files was changed. Drain them with the program
-	// that wrote them, or move the files away.
+	// cannot take over: a newer version wrote them, the table had other columns,
+	// or the disk does not give them or, at DurabilityFsync, keep them. None of
+	// their files was changed. Drain them with the program that wrote them, mend
+	// the disk, or move the files away.
 	ErrRecovery = errors.New("memdbwriter: rows on disk cannot be recovered")
 
 	errNoDisk = errors.New("memdbwriter: nothing is written to disk: set Config.CheckpointDir (MEMORY_DB_CHECKPOINT_DIR) and a Durability other than none")

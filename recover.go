@@ -83,6 +83,9 @@ func (r *recovery) run(ctx context.Context) error {
 		Rows:   func(b *tuple.Batch) error { return r.stage(ctx, b) },
 		Failed: func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) },
 	})
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", ErrRecovery, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
 package journal_test
 
 import (
+	"errors"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -47,5 +50,49 @@ func TestOldRowsNeverComeBackWithoutTheNewerOnes(t *testing.T) {
 			t.Errorf("seed %d: row 1 comes back, and of the newer ones only %v", seed, got)
 		}
 		must(t, w.Close())
+	}
+}
+
+// A process that dies may leave rows in the journal that are not durable. The
+// next one sends them; when the machine dies then, they must still be there, or
+// an older row of a key could come back without them.
+func TestRecoveredRowsAreDurableBeforeAnybodyHasThem(t *testing.T) {
+	for seed := range uint64(20) {
+		fs := newFS()
+		w := open(t, durable(fs))
+		must(t, w.Append(rows(1, 5)))
+		must(t, w.Settle(2, nil))
+		rec, err := journal.Scan(durable(fs)) // w has died
+		must(t, err)
+		visited := false
+		must(t, rec.Replay(0, journal.Visitor{
+			Rows: func(*tuple.Batch) error {
+				visited = true
+				cut := durable(fs.PowerCut(rand.New(rand.NewPCG(seed, 1))))
+				replay(t, cut, 0).want(t, seq(3, 5))
+				return nil
+			},
+			Failed: func(*journal.Failure) error { return nil },
+		}))
+		if !visited {
+			t.Error("nothing was recovered")
+		}
+	}
+}
+
+// Where the disk refuses that, nothing is handed out.
+func TestWhatCannotBeMadeDurableIsNotHandedOut(t *testing.T) {
+	for _, op := range []faultfs.Op{faultfs.Sync, faultfs.SyncDir} {
+		fs, fail := faulty()
+		w := open(t, durable(fs))
+		must(t, w.Append(rows(1, 5)))
+		rec, err := journal.Scan(durable(fs))
+		must(t, err)
+		fail.set(op, syscall.EIO)
+		err = rec.Replay(0, journal.Visitor{Rows: func(*tuple.Batch) error { t.Error("rows are handed out"); return nil }})
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s fails: %v", op, err)
+		}
+		fail.set(op, nil)
 	}
 }

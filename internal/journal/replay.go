@@ -24,8 +24,17 @@ type Visitor struct {
 // having kept a copy if it is damaged. It is called once. After an error of the
 // visitor, or of reading, nothing has been changed; what goes wrong with cutting
 // and copying is among the Problems.
+//
+// With Config.Fsync everything is made durable first: the process that wrote it
+// may have died before it was, and the caller may send rows as soon as it has
+// them.
 func (rec *Recovery) Replay(after int64, v Visitor) error {
 	rec.after = after
+	if rec.cfg.Fsync && len(rec.segments) > 0 {
+		if err := rec.makeDurable(); err != nil {
+			return fmt.Errorf("replay journal: what an earlier process wrote cannot be made durable: %w", err)
+		}
+	}
 	p := replay{rec: rec, visitor: v, next: max(rec.Settled, after) + 1}
 	for i, s := range rec.segments {
 		p.again = math.MaxInt64
@@ -44,6 +53,20 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 	rec.repair()
 	rec.replayed = true
 	return nil
+}
+
+// makeDurable makes durable what Scan has read.
+func (rec *Recovery) makeDurable() error {
+	for _, s := range rec.segments {
+		f, err := rec.cfg.FS.OpenFile(s.path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("fsync %s: %w", s.path, err)
+		}
+	}
+	return rec.cfg.FS.SyncDir(rec.cfg.Dir)
 }
 
 func (rec *Recovery) byNumber(number uint64) *segment {
