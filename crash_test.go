@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -169,4 +170,98 @@ func TestARowThatFailedDuringTheCheckpoint(t *testing.T) {
 		t.Errorf("after the recovery: %+v", s)
 	}
 	stopRefused(t, recovered)
+}
+
+// A failed row is on disk, and a newer row of its key is stored. When the
+// process dies before that is on disk, too, trying the failed row again must not
+// bring the old value back, at the level as well that journals no rows.
+func TestARetryAfterADeathBringsNoOldValueBack(t *testing.T) {
+	for _, level := range levels {
+		for _, c := range []struct {
+			name  string
+			batch int // rows in a batch: the failed row and the newer one are in one, or in two
+			saved bool
+		}{{"failed before the checkpoint", 5000, true}, {"fails while the newer row is on its way", 1, false}} {
+			t.Run(string(level)+"/"+c.name, func(t *testing.T) {
+				p := postgresPlace(t)
+				p.createItems(t)
+				cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour, SyncBatchSize: c.batch}
+				var dying sync.Once
+				var left string
+				cfg.fs = hookFS{before: func(op faultfs.Op, _ string) error {
+					if op == faultfs.Write && fmt.Sprint(p.query(t, "SELECT name FROM items")) == "[new]" {
+						dying.Do(func() { left = copyDir(t, cfg.CheckpointDir) })
+					}
+					return nil
+				}}
+				w := openDurable(t, p, cfg)
+				if c.saved {
+					mustAdd[item](t, w, newItem(1, badName))
+					wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+					if _, err := w.Checkpoint(patient(t)); err != nil {
+						t.Fatal(err)
+					}
+					mustAdd[item](t, w, newItem(1, "new"))
+				} else {
+					_, err := w.AddBatch(patient(t), []item{newItem(1, badName), newItem(1, "new")})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				mustSync[item](t, w)
+				mustStop[item](t, w)
+				if left == "" {
+					t.Fatal("nothing was written after the newer row was stored")
+				}
+
+				cfg.CheckpointDir, cfg.fs = left, nil
+				w = openDurable(t, p, cfg)
+				p.exec(t, "ALTER TABLE items DROP CONSTRAINT no_bad")
+				if _, err := w.RetrySyncErrors(patient(t)); err != nil {
+					t.Fatal(err)
+				}
+				mustSync[item](t, w)
+				wantRows(t, p, "SELECT name FROM items", "new")
+				mustStop[item](t, w)
+			})
+		}
+	}
+}
+
+// While recovery waits for room, what it has brought back is sent. The failed
+// rows of the same keys must be known by then, or trying them again would bring
+// old values back.
+func TestARecoveredRowSupersedesARecoveredFailedOne(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			p := postgresPlace(t)
+			p.createItems(t)
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+			w := openDurable(t, p, cfg)
+			mustAdd[item](t, w, newItem(1, badName))
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			page := strings.Repeat("x", 1<<20) // a row is a page
+			for id := range int64(3) {
+				row := newItem(id+1, "new")
+				row.Note = &page
+				mustAdd[item](t, w, row)
+			}
+			if _, err := w.Checkpoint(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			crash(t, w, &cfg)
+			cfg.MaxRows, cfg.SyncBatchSize = 1, 1
+			w = openDurable(t, p, cfg)
+			mustSync[item](t, w)
+			if s := w.SyncStatus(); s.Recovered != 4 || s.Synced != 3 || s.Superseded != 1 {
+				t.Errorf("after the recovery: %+v", s)
+			}
+			p.exec(t, "ALTER TABLE items DROP CONSTRAINT no_bad")
+			if _, err := w.RetrySyncErrors(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			wantRows(t, p, "SELECT id, name FROM items ORDER BY id", "1|new", "2|new", "3|new")
+			mustStop[item](t, w)
+		})
+	}
 }

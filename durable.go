@@ -143,7 +143,7 @@ func (d *disk) mend() bool {
 
 // appendRuns journals a page, whose arrival numbers may have gaps.
 func (d *disk) appendRuns(page *tuple.Batch) error {
-	for _, run := range runs(page) {
+	for _, run := range page.Runs() {
 		if err := d.journal.Append(run); err != nil {
 			return err
 		}
@@ -151,16 +151,19 @@ func (d *disk) appendRuns(page *tuple.Batch) error {
 	return nil
 }
 
-// runs cuts a batch where its arrival numbers have gaps.
-func runs(b *tuple.Batch) (cut []*tuple.Batch) {
-	from := 0
-	for i := 1; i <= b.Len(); i++ {
-		if i == b.Len() || b.Rows[i].Seq != b.Rows[i-1].Seq+1 {
-			cut = append(cut, b.Slice(from, i))
-			from = i
-		}
+// keep journals rows that are sent next, at the level that journals none else,
+// because a failed row of their key is on disk: should the process die before it
+// is noted there that they are stored, the failed one would be all that is known
+// of the key, and trying it again would bring an old value back.
+func (d *disk) keep(rows *tuple.Batch) {
+	if d == nil || d.rows || rows.Len() == 0 {
+		return
 	}
-	return cut
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.journal != nil {
+		d.note("keep rows in the journal", d.journal.Keep(rows))
+	}
 }
 
 // settle notes that every row up to the given one has left the memory, but for

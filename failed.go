@@ -60,6 +60,20 @@ func (k failedKeys) newestStored(f *flush, failed []stage.Failure, keys int) map
 	return newest
 }
 
+// rowsOf returns those rows of a batch whose keys failed rows have.
+func (k failedKeys) rowsOf(b *tuple.Batch, keys int) *tuple.Batch {
+	some := &tuple.Batch{Data: b.Data}
+	if len(k) == 0 {
+		return some
+	}
+	for i := range b.Rows {
+		if _, ok := k[string(tuple.Key(b.Tuple(i), keys))]; ok {
+			some.Rows = append(some.Rows, b.Rows[i])
+		}
+	}
+	return some
+}
+
 // update notes rows that have failed, and forgets rows that are gone.
 func (k failedKeys) update(failed []stage.Failure, gone []int64, keys int) {
 	if keys == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -95,6 +96,7 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		return false, err
 	}
 	s.disk.syncBefore(ctx)
+	s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.Keys))
 	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
@@ -150,7 +152,10 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 func (s *syncer) settle(ev *SyncEvent) error {
 	b := s.landed[0]
 	kept, superseded := s.failed.judge(b.flush, s.table.Keys)
-	// In this order both can be repeated, should the second fail.
+	if err := s.keepBehind(b.hi, kept); err != nil {
+		return err
+	}
+	// In this order all can be repeated, should one fail.
 	if err := s.store.Amend(superseded, nil); err != nil {
 		return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
 	}
@@ -175,5 +180,21 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	s.spare = append(s.spare, b)
 	s.recovered()
 	s.answerReached()
+	return nil
+}
+
+// keepBehind keeps, of the batches that are loaded behind a row, those rows
+// that newly failed ones, which are noted next, could be taken for.
+func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
+	if s.disk == nil || s.disk.rows || len(failed) == 0 || after == s.loaded {
+		return nil
+	}
+	behind, err := s.store.Page(after, int(s.loaded-after))
+	if err != nil {
+		return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
+	}
+	keys := failedKeys{}
+	keys.update(failed, nil, s.table.Keys)
+	s.disk.keep(keys.rowsOf(behind, s.table.Keys))
 	return nil
 }

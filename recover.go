@@ -12,11 +12,13 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// recovery brings back the rows that an earlier writer left on disk: those of
-// the newest good checkpoint that the journal does not know better, then those
-// of the journal. The stager's goroutine does it before it takes the first new
-// row, so recovered rows come first, with the numbers that they had. What does
-// not fit into the buffer stays on disk until there is room.
+// recovery brings back the rows that an earlier writer left on disk: the failed
+// ones, then those of the newest good checkpoint that the journal does not know
+// better, then those of the journal. The stager's goroutine does it before it
+// takes the first new row, so recovered rows come first, with the numbers that
+// they had. What does not fit into the buffer stays on disk until there is room,
+// and others are sent meanwhile: so the failed rows that they may supersede must
+// be known before.
 type recovery struct {
 	disk   *disk
 	stager *stager
@@ -75,14 +77,7 @@ func (d *disk) setAside(path string, cause error) {
 // is open for new rows.
 func (r *recovery) run(ctx context.Context) error {
 	r.stager.next = r.last() + 1
-	base, err := r.checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.journal.Replay(base.LastSeq, journal.Visitor{
-		Rows:   func(b *tuple.Batch) error { return r.stage(ctx, b) },
-		Failed: func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) },
-	})
+	base, err := r.replay(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
@@ -105,6 +100,21 @@ func (r *recovery) run(ctx context.Context) error {
 	return nil
 }
 
+// replay hands out what the files hold, and returns the checkpoint that was
+// used, empty if there was none.
+func (r *recovery) replay(ctx context.Context) (base dump.Info, err error) {
+	err = r.journal.Failures(func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) })
+	if err != nil {
+		return base, err
+	}
+	if base, err = r.checkpoint(ctx); err != nil {
+		return base, err
+	}
+	return base, r.journal.Replay(base.LastSeq, journal.Visitor{
+		Rows: func(b *tuple.Batch) error { return r.stage(ctx, b) },
+	})
+}
+
 // checkpoint hands out the newest good checkpoint and returns it, empty if
 // there is none.
 func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
@@ -119,32 +129,34 @@ func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
 		case errors.Is(err, dump.ErrDamaged) && r.rows+r.failed == before:
 			d.setAside(c.Path, err)
 		default:
-			return info, fmt.Errorf("%w: %w", ErrRecovery, err)
+			return info, err
 		}
 	}
 	return dump.Info{}, nil
 }
 
-// read hands out a checkpoint. One with failed rows is read twice, to know those
-// rows first that failed while it was made and are among those that wait, too.
+// read hands out a checkpoint. One with failed rows is read twice: they come
+// first, and they may be among those that wait, too, if they failed while it was
+// made.
 func (r *recovery) read(ctx context.Context, c dump.Info, table dump.Table) (info dump.Info, err error) {
 	failed := make(map[int64]bool, c.Failed)
 	if c.Failed > 0 {
 		info, err = r.disk.dir.Read(c.Path, table,
 			func(*tuple.Batch) error { return nil },
-			func(f dump.Failed) error { failed[f.Seq] = true; return nil })
+			func(f dump.Failed) error {
+				failed[f.Seq] = true
+				if r.journal.Supersedes(f.Seq, true) {
+					return nil
+				}
+				return r.fail(ctx, stage.Failure(f))
+			})
 	}
 	if err != nil {
 		return info, err
 	}
 	return r.disk.dir.Read(c.Path, table,
 		func(b *tuple.Batch) error { return r.stage(ctx, r.known(b, failed)) },
-		func(f dump.Failed) error {
-			if r.journal.Supersedes(f.Seq, true) {
-				return nil
-			}
-			return r.fail(ctx, stage.Failure(f))
-		})
+		func(dump.Failed) error { return nil })
 }
 
 // known leaves out the rows that the journal knows to be settled, and those
@@ -161,7 +173,7 @@ func (r *recovery) known(b *tuple.Batch, failed map[int64]bool) *tuple.Batch {
 
 // stage puts rows into the staging table once there is room for them.
 func (r *recovery) stage(ctx context.Context, b *tuple.Batch) error {
-	for _, run := range runs(b) {
+	for _, run := range b.Runs() {
 		if err := r.begin(ctx, run.Rows[0].Seq); err != nil {
 			return err
 		}

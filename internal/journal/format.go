@@ -30,6 +30,7 @@ const (
 	rowsKind kind = iota + 1
 	settleKind
 	amendKind
+	keptKind
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

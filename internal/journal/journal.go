@@ -26,9 +26,9 @@
 //		}
 //		struct record {
 //			byte   magic[4]            // "\xf5JR\n"
-//			uint32 kind                // 1 rows, 2 settle, 3 amend
+//			uint32 kind                // 1 rows, 2 settle, 3 amend, 4 kept
 //			uint32 length              // of the body
-//			int64  seq                 // rows: of the first row; else: all up to here is settled
+//			int64  seq                 // rows, kept: of the first row; else: all up to here is settled
 //			uint64 firm                // the file was durable up to here when this was written
 //			uint32 prev                // check of the record before, of the first one header.crc
 //			uint32 crc                 // of the body
@@ -38,6 +38,7 @@
 //	}
 //
 //	struct rows   { uint32 n; uint32 length[n]; tuple row[n] }      // seq, seq+1, ...
+//	struct kept   rows                                              // of a journal that is not given every row
 //	struct settle { uint32 n; failure failed[n] }
 //	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }
 //	struct failure {

@@ -140,7 +140,7 @@ func (r *segmentReader) next() (bool, error) {
 // record, and what follows, cannot be used.
 func (r *segmentReader) decode() (c *control, err error) {
 	switch r.head.kind {
-	case rowsKind:
+	case rowsKind, keptKind:
 		err = decodeRows(&r.rows, r.body, r.head.seq, len(r.header.columns))
 	case settleKind, amendKind:
 		c, err = decodeControl(r.head, r.body, len(r.header.columns))

@@ -1,12 +1,14 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -15,27 +17,23 @@ import (
 // Visitor takes recovered rows. What it is given is valid during the call.
 type Visitor struct {
 	Rows   func(*tuple.Batch) error // rows that wait, each once, in order of arrival; gaps are possible
-	Failed func(*Failure) error     // rows that had failed, each once, in any order
+	Failed func(*Failure) error     // rows that had failed, as Failures hands them out; may be nil
 }
 
-// Replay hands out every row that is not settled and whose arrival number is
-// above after, the last one in the caller's checkpoint (0 without one), and
-// every failed row. Then it cuts what is behind the valid records of segments,
-// having kept a copy if it is damaged. It is called once. After an error of the
-// visitor, or of reading, nothing has been changed; what goes wrong with cutting
-// and copying is among the Problems.
-//
-// With Config.Fsync everything is made durable first: the process that wrote it
-// may have died before it was, and the caller may send rows as soon as it has
-// them.
+// Replay hands out every failed row, and then every row that is not settled
+// and whose arrival number is above after, the last one in the caller's
+// checkpoint (0 without one). Then it cuts what is behind the valid records of
+// segments, having kept a copy if it is damaged. It is called once. After an
+// error of the visitor, or of reading, nothing has been changed; what goes wrong
+// with cutting and copying is among the Problems.
 func (rec *Recovery) Replay(after int64, v Visitor) error {
-	rec.after = after
-	if rec.cfg.Fsync && len(rec.segments) > 0 {
-		if err := rec.makeDurable(); err != nil {
-			return fmt.Errorf("replay journal: what an earlier process wrote cannot be made durable: %w", err)
+	if v.Failed != nil {
+		if err := rec.Failures(v.Failed); err != nil {
+			return err
 		}
 	}
-	p := replay{rec: rec, visitor: v, next: max(rec.Settled, after) + 1}
+	rec.after = after
+	p := replay{rec: rec, visit: v.Rows, next: max(rec.Settled, after) + 1}
 	for i, s := range rec.segments {
 		p.again = math.MaxInt64
 		for _, later := range rec.segments[i+1:] {
@@ -44,6 +42,9 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 		if err := p.segment(s); err != nil {
 			return fmt.Errorf("replay journal file %s: %w", s.path, err)
 		}
+	}
+	if err := p.keptBefore(math.MaxInt64); err != nil {
+		return fmt.Errorf("replay journal: %w", err)
 	}
 	rec.Last = max(rec.Last, after)
 	rec.Missing += max(0, rec.Last+1-p.next)
@@ -55,18 +56,59 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 	return nil
 }
 
-// makeDurable makes durable what Scan has read.
-func (rec *Recovery) makeDurable() error {
+// Failures hands out every failed row, each once, in any order. Whoever sends
+// rows has to know these first: a newer row of a key supersedes them.
+func (rec *Recovery) Failures(visit func(*Failure) error) error {
 	for _, s := range rec.segments {
-		f, err := rec.cfg.FS.OpenFile(s.path, os.O_RDWR, 0)
-		if err != nil {
-			return err
+		if !rec.hasFailures(s) {
+			continue
 		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return fmt.Errorf("fsync %s: %w", s.path, err)
+		_, err := rec.eachAgain(s, func(r *segmentReader, c *control) error {
+			if c == nil {
+				return nil
+			}
+			return rec.failures(place{number: s.number, off: r.at}, c, visit)
+		})
+		if err != nil {
+			return fmt.Errorf("read the failed rows in journal file %s: %w", s.path, err)
 		}
 	}
-	return rec.cfg.FS.SyncDir(rec.cfg.Dir)
+	return nil
+}
+
+func (rec *Recovery) hasFailures(s *segment) bool {
+	for _, at := range rec.failed {
+		if at.number == s.number {
+			return true
+		}
+	}
+	return false
+}
+
+// failures hands out the failures of the record at a place that no later
+// record replaces.
+func (rec *Recovery) failures(at place, c *control, visit func(*Failure) error) error {
+	for i := range c.failed {
+		f := &c.failed[i]
+		if newest, ok := rec.failed[f.Seq]; !ok || newest.number != at.number || newest.off != at.off {
+			continue
+		}
+		rec.FailedRows++
+		if err := visit(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachAgain is each for a segment that was scanned, which must not have changed.
+func (rec *Recovery) eachAgain(s *segment, visit func(*segmentReader, *control) error) (*segmentReader, error) {
+	return rec.each(s, func(r *segmentReader, c *control) error {
+		if r.off > s.size {
+			return errors.New("the file has changed since it was scanned")
+		}
+		return visit(r, c)
+	})
 }
 
 func (rec *Recovery) byNumber(number uint64) *segment {
@@ -80,21 +122,23 @@ func (rec *Recovery) byNumber(number uint64) *segment {
 
 // replay is a Replay under way.
 type replay struct {
-	rec     *Recovery
-	visitor Visitor
-	next    int64 // rows below were handed out, or need not be
-	again   int64 // rows from here on were given up: a later segment begins with them
+	rec   *Recovery
+	visit func(*tuple.Batch) error
+	next  int64         // rows below were handed out, or need not be
+	again int64         // rows from here on were given up: a later segment begins with them
+	kept  []tuple.Batch // kept rows, one each, not handed out yet
 }
 
 func (p *replay) segment(s *segment) error {
-	_, err := p.rec.each(s, func(r *segmentReader, c *control) error {
-		if r.off > s.size {
-			return errors.New("the file has changed since it was scanned")
+	_, err := p.rec.eachAgain(s, func(r *segmentReader, c *control) error {
+		switch {
+		case c != nil:
+			return nil
+		case r.head.kind == keptKind:
+			p.keep(&r.rows)
+			return nil
 		}
-		if c == nil {
-			return p.rows(&r.rows)
-		}
-		return p.failures(place{number: s.number, off: r.at}, c)
+		return p.rows(&r.rows)
 	})
 	return err
 }
@@ -104,29 +148,47 @@ func (p *replay) segment(s *segment) error {
 // which of them are used must not depend on what was settled since.
 func (p *replay) rows(b *tuple.Batch) error {
 	begin := b.Rows[0].Seq
+	if err := p.keptBefore(begin); err != nil {
+		return err
+	}
 	first, end := max(begin, p.next), min(begin+int64(b.Len()), p.again)
 	if first >= end {
 		return nil
 	}
-	b = b.Slice(int(first-begin), int(end-begin))
 	p.rec.Missing += first - p.next
-	p.rec.Rows += int64(b.Len())
-	p.next = end
-	return p.visitor.Rows(b)
+	return p.hand(b.Slice(int(first-begin), int(end-begin)))
 }
 
-// failures hands out the failures of the record at a place that no later
-// record replaces.
-func (p *replay) failures(at place, c *control) error {
-	for i := range c.failed {
-		f := &c.failed[i]
-		if newest, ok := p.rec.failed[f.Seq]; !ok || newest.number != at.number || newest.off != at.off {
-			continue
+// hand hands out rows that are next.
+func (p *replay) hand(b *tuple.Batch) error {
+	p.rec.Rows += int64(b.Len())
+	p.next = b.Rows[b.Len()-1].Seq + 1
+	return p.visit(b)
+}
+
+// keep notes kept rows, which may be in any order. There are few of them that
+// are not settled: those of the batches that were on their way.
+func (p *replay) keep(b *tuple.Batch) {
+	for i, r := range b.Rows {
+		if r.Seq >= p.next {
+			var one tuple.Batch
+			one.Append(r.Seq, b.Tuple(i))
+			p.kept = append(p.kept, one)
 		}
-		p.rec.FailedRows++
-		if err := p.visitor.Failed(f); err != nil {
-			return err
+	}
+}
+
+// keptBefore hands out the kept rows before an arrival number. What is missing
+// around them was never meant to be in the journal.
+func (p *replay) keptBefore(seq int64) error {
+	slices.SortStableFunc(p.kept, func(a, b tuple.Batch) int { return cmp.Compare(a.Rows[0].Seq, b.Rows[0].Seq) })
+	for len(p.kept) > 0 && p.kept[0].Rows[0].Seq < seq {
+		if p.kept[0].Rows[0].Seq >= p.next {
+			if err := p.hand(&p.kept[0]); err != nil {
+				return err
+			}
 		}
+		p.kept = p.kept[1:]
 	}
 	return nil
 }

@@ -83,10 +83,12 @@ type segment struct {
 	firm    int64     // size that is durable
 }
 
-// Scan reads all segments of a journal. It changes nothing. It fails when a
-// file cannot be read, or when a segment is of a newer format or has other
-// columns: then the program that wrote it has to drain it, or it has to be
-// moved away.
+// Scan reads all segments of a journal. It changes nothing, but with
+// Config.Fsync it makes everything durable: the process that wrote it may have
+// died before it was, and the caller may send rows as soon as it has them. It
+// fails when a file cannot be read or made durable, or when a segment is of a
+// newer format or has other columns: then the program that wrote it has to drain
+// it, or it has to be moved away.
 func Scan(cfg Config) (*Recovery, error) {
 	rec := &Recovery{cfg: cfg.withDefaults(), failed: map[int64]place{}, gone: map[int64]bool{}, next: 1}
 	if err := rec.list(); err != nil {
@@ -97,7 +99,26 @@ func Scan(cfg Config) (*Recovery, error) {
 			return nil, fmt.Errorf("scan journal file %s: %w", s.path, err)
 		}
 	}
+	if rec.cfg.Fsync && len(rec.segments) > 0 {
+		if err := rec.makeDurable(); err != nil {
+			return nil, fmt.Errorf("scan journal: what an earlier process wrote cannot be made durable: %w", err)
+		}
+	}
 	return rec, nil
+}
+
+// makeDurable makes durable what was read.
+func (rec *Recovery) makeDurable() error {
+	for _, s := range rec.segments {
+		f, err := rec.cfg.FS.OpenFile(s.path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("fsync %s: %w", s.path, err)
+		}
+	}
+	return rec.cfg.FS.SyncDir(rec.cfg.Dir)
 }
 
 // list finds the segments and puts them in order.

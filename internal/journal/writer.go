@@ -108,6 +108,27 @@ func (w *Writer) Append(b *tuple.Batch) error {
 	return nil
 }
 
+// Keep writes some rows, in a journal that is not given all of them by Append.
+// Their arrival numbers ascend; those of several calls may come in any order.
+// When it returns nil, the operating system has them. After an error nothing is
+// missing: it is for the caller to judge.
+func (w *Writer) Keep(b *tuple.Batch) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	for _, run := range b.Runs() {
+		if err := w.block(keptKind, run); err != nil {
+			return fmt.Errorf("keep rows in journal: %w", err)
+		}
+		last := run.Rows[run.Len()-1].Seq
+		w.current.last = max(w.current.last, last)
+		w.last, w.offered = max(w.last, last), max(w.offered, last)
+	}
+	return nil
+}
+
 // wanted is the arrival number that the next row has to have.
 func (w *Writer) wanted() int64 { return max(w.last, w.settled) + 1 }
 
@@ -133,7 +154,7 @@ func (w *Writer) rows(b *tuple.Batch) error {
 			to++
 		}
 		part := b.Slice(from, to)
-		if err := w.block(part); err != nil {
+		if err := w.block(rowsKind, part); err != nil {
 			return err
 		}
 		w.last = part.Rows[part.Len()-1].Seq
@@ -143,12 +164,12 @@ func (w *Writer) rows(b *tuple.Batch) error {
 	return nil
 }
 
-func (w *Writer) block(b *tuple.Batch) error {
+func (w *Writer) block(k kind, b *tuple.Batch) error {
 	w.buf = appendRows(w.buf[:headSize], b)
 	if limit := w.cfg.MaxBytes; limit > 0 && w.size()+int64(len(w.buf)) > limit {
 		return fmt.Errorf("%w of %d bytes; rows not settled yet hold %d", ErrFull, limit, w.size())
 	}
-	return w.write(rowsKind, b.Rows[0].Seq)
+	return w.write(k, b.Rows[0].Seq)
 }
 
 func (w *Writer) size() (n int64) {

@@ -98,6 +98,18 @@ func (b *Batch) Tuple(i int) []byte {
 // Slice returns the rows [i, j) as a batch that shares b's memory.
 func (b *Batch) Slice(i, j int) *Batch { return &Batch{Data: b.Data, Rows: b.Rows[i:j:j]} }
 
+// Runs cuts b where its arrival numbers have gaps. The parts share b's memory.
+func (b *Batch) Runs() (runs []*Batch) {
+	from := 0
+	for i := 1; i <= b.Len(); i++ {
+		if i == b.Len() || b.Rows[i].Seq != b.Rows[i-1].Seq+1 {
+			runs = append(runs, b.Slice(from, i))
+			from = i
+		}
+	}
+	return runs
+}
+
 // Len is the number of rows.
 func (b *Batch) Len() int { return len(b.Rows) }
 
