@@ -87,9 +87,6 @@ func (e *engine) checkpoint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if d.open() == nil {
-		return "", d.err()
-	}
 	return d.make(ctx, upTo, &e.syncer.boundary, &e.syncer.staged)
 }
 

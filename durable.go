@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dirlock"
@@ -52,23 +52,18 @@ type disk struct {
 	fsync   bool         // and makes them durable
 	release func() error // the lock on the writer's files
 
-	mu      sync.Mutex      // guards what follows; held while the journal is written
-	journal *journal.Writer // nil until recovery is over
-	early   early           // what it has to be told then
-	fault   error           // what the journal lacks, and why; nil when it is whole
-	unsaved error           // why the last checkpoint was not made
-	tried   time.Time       // the last attempt to mend the journal
+	journal   *journal.Writer // set before any goroutine runs
+	recovered atomic.Bool     // what earlier writers left has been handed out
+
+	mu      sync.Mutex // guards what follows; held while the journal is written
+	fault   error      // what the journal lacks, and why; nil when it is whole
+	unsaved error      // why the last checkpoint was not made
+	tried   time.Time  // the last attempt to mend the journal
 
 	making  sync.Mutex // one checkpoint at a time; guards what follows
 	newest  dump.Info  // the newest checkpoint; without a path if there is none
 	settled int64      // of the journal when it was made
 	failed  int64      // failed rows in it
-}
-
-// early is what became of recovered rows while recovery was still under way.
-type early struct {
-	settled int64
-	gone    []int64 // failed rows
 }
 
 // openDisk locks the writer's files.
@@ -107,7 +102,7 @@ func (d *disk) append(b *tuple.Batch) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal == nil || d.fault != nil && !d.mend() {
+	if d.fault != nil && !d.mend() {
 		return
 	}
 	d.note("append to the journal", d.journal.Append(b))
@@ -161,9 +156,7 @@ func (d *disk) keep(rows *tuple.Batch) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal != nil {
-		d.note("keep rows in the journal", d.journal.Keep(rows))
-	}
+	d.note("keep rows in the journal", d.journal.Keep(rows))
 }
 
 // settle notes that every row up to the given one has left the memory, but for
@@ -174,10 +167,6 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal == nil {
-		d.early.settled = upTo
-		return
-	}
 	d.marked("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
 }
 
@@ -188,10 +177,6 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.journal == nil {
-		d.early.gone = append(d.early.gone, gone...)
-		return
-	}
 	d.marked("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
 }
 
@@ -202,37 +187,6 @@ func (d *disk) marked(what string, err error) {
 		d.mend()
 		return
 	}
-	d.note(what, err)
-}
-
-// begin opens the journal for new rows, once it knows what became of the
-// recovered ones meanwhile.
-func (d *disk) begin(w *journal.Writer) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	failed, err := d.store.Failures(0, 0)
-	if err != nil {
-		return err
-	}
-	// Those behind it are noted with the batch that settles them.
-	failed = slices.DeleteFunc(failed, func(f stage.Failure) bool { return f.Seq > d.early.settled })
-	if len(d.early.gone) > 0 {
-		err = w.Amend(d.early.gone, nil)
-	}
-	if d.early.settled > 0 {
-		err = errors.Join(err, w.Settle(d.early.settled, journalFailures(failed)))
-	}
-	if err != nil {
-		d.note("mark recovered rows", err)
-	}
-	d.journal, d.early = w, early{}
-	return nil
-}
-
-// fail keeps an error that nothing will mend.
-func (d *disk) fail(what string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.note(what, err)
 }
 
@@ -269,13 +223,12 @@ func (d *disk) noteCheckpoint(err error) {
 // level promises.
 func (d *disk) sync(ctx context.Context) error {
 	d.mu.Lock()
-	if d.fault != nil && (d.journal == nil || !d.mend()) {
+	if d.fault != nil && !d.mend() {
 		defer d.mu.Unlock()
 		return d.fault
 	}
-	j := d.journal
 	d.mu.Unlock()
-	err := j.Sync(ctx) // without the mutex: appending goes on meanwhile
+	err := d.journal.Sync(ctx) // without the mutex: appending goes on meanwhile
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -289,7 +242,7 @@ func (d *disk) sync(ctx context.Context) error {
 // promises it: else a machine that dies could forget a row that the destination
 // has, remember an older one of its key, and write that over it later.
 func (d *disk) syncBefore(ctx context.Context) {
-	if d == nil || !d.fsync || d.open() == nil {
+	if d == nil || !d.fsync {
 		return
 	}
 	if err := d.sync(ctx); err != nil && ctx.Err() == nil {
@@ -297,27 +250,11 @@ func (d *disk) syncBefore(ctx context.Context) {
 	}
 }
 
-// open returns the journal, nil while recovery is under way.
-func (d *disk) open() *journal.Writer {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.journal
-}
-
-// err says why not everything is on disk; nil if it is.
-func (d *disk) err() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.fault
-}
-
 // close ends the journal and gives the files free.
 func (d *disk) close() error {
 	if d == nil {
 		return nil
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var err error
 	if d.journal != nil {
 		err = d.journal.Close()

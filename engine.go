@@ -97,7 +97,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 
 func newStager(e *engine) *stager {
 	return &stager{
-		front: e.front, store: e.store, life: e.life, next: 1, requests: make(chan chan int64),
+		front: e.front, store: e.store, life: e.life, next: 1, broken: make(chan struct{}), requests: make(chan chan int64),
 		staged: func(last int64) {
 			e.syncer.staged.Store(last)
 			signal(e.syncer.stagedReady)
@@ -202,6 +202,7 @@ func (e *engine) shutDown(ctx context.Context) {
 	saved := e.save()
 	e.end(errEnded)
 	e.workers.Wait()
+	saved = errors.Join(saved, e.saveFront())
 	e.stopErr = errors.Join(err, saved, e.disk.close(), e.sink.Close(), e.store.Close())
 	e.tally.stop()
 	s := e.status()
@@ -241,12 +242,8 @@ func (e *engine) stats() Stats {
 // save leaves on disk what is not in the destination, and is nil only if all of
 // it is there.
 func (e *engine) save() error {
-	d := e.disk
-	if d == nil {
-		return nil
-	}
-	if d.open() == nil {
-		return fmt.Errorf("memdbwriter: recovery was not over, so new rows could not be saved; those of earlier writers are still in %s", d.cfg.CheckpointDir)
+	if e.disk == nil || !e.disk.recovered.Load() {
+		return nil // see saveFront
 	}
 	// Stop's own context may have ended, which is why there are rows to save.
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.SyncTimeout)
@@ -256,6 +253,23 @@ func (e *engine) save() error {
 		e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", path, "waiting", s.Pending, "failed", s.Failed)
 	}
 	return err
+}
+
+// saveFront leaves new rows on disk that had to wait for the end of a recovery,
+// which has not come. Those of earlier writers are there already. The stager has
+// ended.
+func (e *engine) saveFront() error {
+	if e.disk == nil || e.disk.recovered.Load() {
+		return nil
+	}
+	for _, c := range e.stager.take() {
+		if err := e.disk.journal.Keep(c); err != nil {
+			return fmt.Errorf("memdbwriter: recovery was not over, and new rows cannot be saved in %s: %w", e.cfg.CheckpointDir, err)
+		}
+	}
+	s := e.status()
+	e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", e.cfg.CheckpointDir, "waiting", s.Pending, "failed", s.Failed)
+	return nil
 }
 
 // persist is Persist.

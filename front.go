@@ -112,19 +112,17 @@ func (f *front) addOne(ctx context.Context, t []byte) error {
 }
 
 // admit books rows that an earlier writer left behind, once there is room for
-// them, or none is staged: new rows cannot leave the front buffer before these.
-// waiting is called before it waits.
+// them, or none is staged: new rows cannot leave the front buffer before these,
+// which is also why a closed front lets them in. waiting is called before it
+// waits.
 func (f *front) admit(ctx context.Context, rows, bytes int64, staged func() bool, waiting func()) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !f.closed && staged() && (f.ledger.waiting()+rows > f.maxRows || f.maxBytes > 0 && f.ledger.waitingBytes+bytes > f.maxBytes) {
+	for staged() && (f.ledger.waiting()+rows > f.maxRows || f.maxBytes > 0 && f.ledger.waitingBytes+bytes > f.maxBytes) {
 		waiting()
 		if err := f.wait(ctx); err != nil {
 			return err
 		}
-	}
-	if f.closed {
-		return ErrStopped
 	}
 	f.ledger.recovered += rows
 	f.ledger.waitingBytes += bytes

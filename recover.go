@@ -27,8 +27,10 @@ type recovery struct {
 
 	journal    *journal.Recovery
 	candidates []dump.Info // checkpoints, newest first
+	saved      int64       // the last row that one of them may have
 
 	outcome chan error    // receives what run returned; has room for it
+	err     error         // that, if it is not nil; read after stager.broken
 	full    chan struct{} // closed when run has to wait for room
 	waits   bool          // full is closed
 
@@ -64,6 +66,10 @@ func openRecovery(d *disk) (*recovery, error) {
 	if r.journal, err = journal.Scan(d.journalConfig()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
+	for _, c := range r.candidates {
+		r.saved = max(r.saved, c.LastSeq)
+	}
+	d.journal = r.journal.Create(r.saved)
 	return r, nil
 }
 
@@ -73,10 +79,22 @@ func (d *disk) setAside(path string, cause error) {
 		"path", path, "aside", aside, "error", errors.Join(cause, err))
 }
 
-// run hands everything to the staging table. When it returns nil, the journal
-// is open for new rows.
+// giveUp ends the recovery. Somebody who waits in New is told; later, the rows
+// that come stay in the front buffer, and whoever waits for them is told.
+func (r *recovery) giveUp(err error) {
+	r.err = err
+	if r.waits && !errors.Is(err, errEnded) {
+		r.disk.noteCheckpoint(err)
+		r.disk.cfg.Logger.Error("recovery failed, new rows wait until the writer is stopped", "table", r.disk.table.String(), "error", err)
+	}
+	r.outcome <- err
+}
+
+// run hands everything to the staging table. New rows come only after it has
+// returned nil: as long as older ones may be left on disk, newer ones of their
+// keys must not be sent.
 func (r *recovery) run(ctx context.Context) error {
-	r.stager.next = r.last() + 1
+	r.stager.next = r.journal.Last + 1
 	base, err := r.replay(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", ErrRecovery, err)
@@ -86,17 +104,14 @@ func (r *recovery) run(ctx context.Context) error {
 	}
 	r.report(base)
 	step("recovery replayed")
-	w, err := r.journal.Create()
-	if err != nil {
+	if err := r.end(ctx); err != nil {
 		return err
 	}
-	if err := r.end(ctx); err != nil {
-		return errors.Join(err, w.Close())
-	}
-	r.disk.newest, r.disk.settled, r.disk.failed = base, w.Stats().Settled, base.Failed
-	if err := r.disk.begin(w); err != nil {
-		return errors.Join(err, w.Close())
-	}
+	d := r.disk
+	d.making.Lock()
+	defer d.making.Unlock()
+	d.newest, d.settled, d.failed = base, r.journal.Settled, base.Failed
+	d.recovered.Store(true)
 	return nil
 }
 
@@ -195,15 +210,6 @@ func (r *recovery) begin(ctx context.Context, first int64) error {
 		return nil
 	}
 	return r.call(ctx, func() { r.syncer.settled, r.syncer.loaded = first-1, first-1 })
-}
-
-// last is the highest arrival number that is known to have been given.
-func (r *recovery) last() int64 {
-	last := r.journal.Last
-	for _, c := range r.candidates {
-		last = max(last, c.LastSeq)
-	}
-	return last
 }
 
 // end tells stager and syncer that new rows come now. At the level that

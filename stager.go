@@ -27,6 +27,7 @@ type stager struct {
 
 	life     context.Context
 	recovery *recovery       // what comes before the first new row; nil: nothing
+	broken   chan struct{}   // closed when recovery has failed; then no new row is staged
 	requests chan chan int64 // flush: stage everything now, then send the number of the last row
 
 	next   int64 // arrival number of the next new row; they count from 1
@@ -37,11 +38,12 @@ type stager struct {
 // loop runs until ctx ends.
 func (s *stager) loop(ctx context.Context) {
 	if s.recovery != nil {
-		err := s.recovery.run(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.disk.fail("recover rows", err)
+		if err := s.recovery.run(ctx); err != nil {
+			s.recovery.giveUp(err)
+			close(s.broken)
+			return
 		}
-		s.recovery.outcome <- err
+		s.recovery.outcome <- nil
 	}
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
@@ -70,14 +72,21 @@ func (s *stager) loop(ctx context.Context) {
 	}
 }
 
-// stage moves what the front buffer holds; false means that ctx ended first.
-func (s *stager) stage(ctx context.Context) bool {
+// take numbers what the front buffer holds.
+func (s *stager) take() []*tuple.Batch {
 	s.chunks = s.front.take(s.chunks)
 	for _, c := range s.chunks {
 		for i := range c.Rows {
 			c.Rows[i].Seq = s.next + int64(i)
 		}
 		s.next += int64(c.Len())
+	}
+	return s.chunks
+}
+
+// stage moves what the front buffer holds; false means that ctx ended first.
+func (s *stager) stage(ctx context.Context) bool {
+	for _, c := range s.take() {
 		step("rows taken")
 		s.disk.append(c)
 		step("rows journaled")
@@ -115,6 +124,8 @@ func (s *stager) flush(ctx context.Context) (last int64, err error) {
 	reply := make(chan int64, 1)
 	select {
 	case s.requests <- reply:
+	case <-s.broken:
+		return 0, s.recovery.err
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-s.life.Done():

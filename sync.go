@@ -198,6 +198,9 @@ func (s *syncer) goalOf(ctx context.Context, reason Reason) int64 {
 	if reason == ReasonBatchSize || reason == ReasonForce || reason == ReasonStop {
 		return 0
 	}
+	if s.disk != nil && !s.disk.recovered.Load() {
+		return s.staged.Load() // the stager is busy, perhaps until this has made room
+	}
 	// If the stager is in trouble, what is staged has to do.
 	ctx, cancel := context.WithTimeout(ctx, stageRetry)
 	defer cancel()

@@ -55,6 +55,7 @@ func failure(seq int64) journal.Failure {
 // found is what a recovery hands out.
 type found struct {
 	*journal.Recovery
+	after  int64 // the last row in a checkpoint
 	rows   []int64
 	failed []journal.Failure
 }
@@ -66,7 +67,7 @@ func replay(t testing.TB, cfg journal.Config, after int64) *found {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &found{Recovery: rec}
+	f := &found{Recovery: rec, after: after}
 	if err := rec.Replay(after, f.visitor(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +104,7 @@ func (f *found) visitor(t testing.TB) journal.Visitor {
 // writer begins to write behind what was recovered.
 func (f *found) writer(t testing.TB) *journal.Writer {
 	t.Helper()
-	w, err := f.Create()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := f.Create(f.after)
 	t.Cleanup(func() { _ = w.Close() }) // for those tests that do not
 	return w
 }

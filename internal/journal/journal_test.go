@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -379,8 +380,54 @@ func TestAnErrorOfTheVisitorEndsReplayWithoutAChange(t *testing.T) {
 	if !slices.Equal(fs.Get(name), torn) {
 		t.Error("the file was cut")
 	}
-	if _, err := rec.Create(); err == nil {
-		t.Error("a journal was written that was not replayed")
+}
+
+// Rows that are handed out are sent at once, and what becomes of them is written
+// while others are still to be handed out. A process that dies then, or gives up,
+// leaves the rest to the next one.
+func TestWritingWhileReplaying(t *testing.T) {
+	fs := newFS()
+	cfg := config(fs)
+	cfg.SegmentBytes = 300
+	w := open(t, cfg)
+	for first := int64(1); first < 12; first += 3 {
+		must(t, w.Append(rows(first, first+2)))
+	}
+	must(t, w.Settle(2, []journal.Failure{failure(1)}))
+	cfg.FS = fs.Copy() // w has died
+	files := cfg.FS.(*faultfs.FS)
+	before := len(files.Names(".seg"))
+	rec, err := journal.Scan(cfg)
+	must(t, err)
+	w = rec.Create(0)
+	boom := errors.New("boom")
+	err = rec.Replay(0, journal.Visitor{Rows: func(b *tuple.Batch) error {
+		last := b.Rows[b.Len()-1].Seq
+		must(t, w.Settle(last, []journal.Failure{failure(last)}))
+		must(t, w.Amend([]int64{1}, nil))
+		if last < 8 {
+			return nil
+		}
+		return boom
+	}})
+	if !errors.Is(err, boom) {
+		t.Errorf("Replay: %v", err)
+	}
+	if n := len(files.Names(".seg")); n <= before {
+		t.Errorf("there were %d segments, and are %d, though not all is replayed", before, n)
+	}
+	died := cfg
+	died.FS = files.Copy()
+	replay(t, died, 0).want(t, seq(10, 12), 3, 6, 9)
+	must(t, w.Close())
+	f := replay(t, cfg, 0)
+	f.want(t, seq(10, 12), 3, 6, 9)
+	w = f.writer(t)
+	must(t, w.Settle(12, nil))
+	must(t, w.Amend([]int64{3, 6, 9}, nil))
+	must(t, w.Close())
+	if names := files.Names(".seg"); len(names) > 0 {
+		t.Errorf("files are left: %v", names)
 	}
 }
 

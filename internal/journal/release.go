@@ -52,7 +52,7 @@ func (w *Writer) Release(cut Cut, upTo int64) error {
 // prune deletes segments that are not needed, from the oldest to the first that
 // is. None is as long as a failure might be lost: its row would be too.
 func (w *Writer) prune() error {
-	for len(w.backlog) == 0 && len(w.segments) > 0 && w.needless(w.segments[0]) {
+	for !w.held && len(w.backlog) == 0 && len(w.segments) > 0 && w.needless(w.segments[0]) {
 		if err := w.remove(w.segments[0]); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (w *Writer) remove(s *segment) error {
 // carry writes the live failures of the oldest segment once more, if they are
 // all that keeps it and those behind it, and if that frees more than it costs.
 func (w *Writer) carry() error {
-	if len(w.backlog) > 0 || len(w.segments) == 0 || w.size() <= 2*w.cfg.SegmentBytes {
+	if w.held || len(w.backlog) > 0 || len(w.segments) == 0 || w.size() <= 2*w.cfg.SegmentBytes {
 		return nil
 	}
 	s := w.segments[0]
@@ -199,6 +199,9 @@ func (w *Writer) Close() error {
 // empty reports whether no segment says anything that a recovery needs. With a
 // checkpoint that is so only if nothing has happened since.
 func (w *Writer) empty() bool {
+	if w.held {
+		return false
+	}
 	if w.checkpointed {
 		return len(w.segments) == 1 && w.current != nil && !w.current.started && w.current.number == uint64(w.released)
 	}

@@ -32,7 +32,6 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 			return err
 		}
 	}
-	rec.after = after
 	p := replay{rec: rec, visit: v.Rows, next: max(rec.Settled, after) + 1}
 	for i, s := range rec.segments {
 		p.again = math.MaxInt64
@@ -48,11 +47,11 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 	}
 	rec.Last = max(rec.Last, after)
 	rec.Missing += max(0, rec.Last+1-p.next)
-	for _, at := range rec.failed {
-		rec.byNumber(at.number).live++
-	}
 	rec.repair()
 	rec.replayed = true
+	if rec.writer != nil {
+		rec.writer.release()
+	}
 	return nil
 }
 
@@ -109,15 +108,6 @@ func (rec *Recovery) eachAgain(s *segment, visit func(*segmentReader, *control) 
 		}
 		return visit(r, c)
 	})
-}
-
-func (rec *Recovery) byNumber(number uint64) *segment {
-	for _, s := range rec.segments {
-		if s.number == number {
-			return s
-		}
-	}
-	return nil
 }
 
 // replay is a Replay under way.

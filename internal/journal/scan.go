@@ -30,8 +30,9 @@ func (p Problem) Error() string {
 
 func (p Problem) Unwrap() error { return p.Err }
 
-// Recovery is what a directory holds of a journal. Scan makes it, Replay hands
-// out the rows, and Create begins to write behind them.
+// Recovery is what a directory holds of a journal. Scan makes it, Create begins
+// to write behind it, and Replay hands out the rows. What becomes of them can be
+// written meanwhile.
 type Recovery struct {
 	Settled int64 // every row up to here was stored or refused
 	Last    int64 // the highest arrival number that was ever taken; the next row has a higher one
@@ -50,7 +51,7 @@ type Recovery struct {
 	gone     map[int64]bool // failed rows that were taken back
 	broken   []string       // files without a header, to be moved aside
 	next     uint64         // number of the next segment
-	after    int64
+	writer   *Writer        // what Create made
 	replayed bool
 }
 
@@ -99,12 +100,24 @@ func Scan(cfg Config) (*Recovery, error) {
 			return nil, fmt.Errorf("scan journal file %s: %w", s.path, err)
 		}
 	}
+	for _, at := range rec.failed {
+		rec.byNumber(at.number).live++
+	}
 	if rec.cfg.Fsync && len(rec.segments) > 0 {
 		if err := rec.makeDurable(); err != nil {
 			return nil, fmt.Errorf("scan journal: what an earlier process wrote cannot be made durable: %w", err)
 		}
 	}
 	return rec, nil
+}
+
+func (rec *Recovery) byNumber(number uint64) *segment {
+	for _, s := range rec.segments {
+		if s.number == number {
+			return s
+		}
+	}
+	return nil
 }
 
 // makeDurable makes durable what was read.

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -43,6 +44,7 @@ type Writer struct {
 
 	backlog []*entry        // control records to repeat should they be lost, oldest first
 	failed  map[int64]place // live failures
+	held    bool            // Replay still reads what earlier processes left
 
 	checkpointed bool   // there is a checkpoint: released is what it covers
 	released     Cut    // segments below it
@@ -51,22 +53,31 @@ type Writer struct {
 	durability
 }
 
-// Create begins a new part of the journal, after Replay. It makes no file yet:
-// a journal that cannot be written shows in Append. The writer must be closed.
-func (rec *Recovery) Create() (*Writer, error) {
-	if !rec.replayed {
-		return nil, errors.New("the journal must be replayed before it is written")
-	}
+// Create begins a new part of the journal. It makes no file yet: a journal that
+// cannot be written shows in Append. last is the highest arrival number that the
+// caller's checkpoints have, 0 without any. Until Replay has returned no file is
+// deleted. The writer must be closed.
+func (rec *Recovery) Create(last int64) *Writer {
+	rec.Last = max(rec.Last, last)
 	w := &Writer{
 		cfg: rec.cfg, segments: rec.segments, next: rec.next, buf: make([]byte, headSize),
 		base: rec.Last, last: rec.Last, offered: rec.Last, settled: rec.Settled, marked: rec.Settled,
-		failed: rec.failed, checkpointed: rec.after > 0,
+		failed: maps.Clone(rec.failed), checkpointed: last > 0, held: !rec.replayed,
 		durability: durability{round: make(chan struct{}), durableRow: rec.Last},
 	}
+	rec.writer = w
 	if w.cfg.Fsync {
 		w.startSyncing()
 	}
-	return w, nil
+	return w
+}
+
+// release lets files be deleted, once Replay does not read them any more.
+func (w *Writer) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = false
+	_ = w.noted("release", w.prune()) // prune is repeated, and its error then reported
 }
 
 // Append writes the rows of b, whose arrival numbers must be contiguous. When

@@ -1,0 +1,186 @@
+package memdbwriter
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// leaveLarge leaves rows 1 to 5 in a checkpoint, so large that each is recovered
+// by itself, as a process that has died.
+func leaveLarge(t *testing.T, level Durability) Config {
+	t.Helper()
+	cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+	w := scriptedWriter(t, &script{}, cfg)
+	large := strings.Repeat("x", 1<<20)
+	for id := range int64(5) {
+		row := newItem(id+1, "old")
+		row.Note = &large
+		mustAdd[item](t, w, row)
+	}
+	if _, err := w.Checkpoint(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	crash(t, w, &cfg)
+	cfg.MaxBytes, cfg.SyncBatchSize = 5<<19, 1 // room for two of them, and for small ones
+	return cfg
+}
+
+// gated is a script that stores nothing until the gate is opened.
+func gated() (s *script, open func()) {
+	gate := make(chan struct{})
+	s = &script{write: func(ctx context.Context, _ []string) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	return s, func() { close(gate) }
+}
+
+// names are those of the stored rows, in the order in which they were written.
+func (s *script) names() []string { return slices.Concat(s.stored()...) }
+
+// A writer that is stopped while rows of an earlier one wait on disk for room
+// must not send newer rows before them, and must not lose the newer ones.
+func TestStopDuringRecovery(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			cfg := leaveLarge(t, level)
+			sink, open := gated()
+			w := scriptedWriter(t, sink, cfg)
+			mustAdd[item](t, w, newItem(5, "new"))
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			wantError(t, w.Stop(ended), ErrUnsynced)
+			open()
+			if names := sink.names(); len(names) > 0 {
+				t.Errorf("rows %q were sent", names)
+			}
+
+			sink = &script{}
+			w = scriptedWriter(t, sink, cfg)
+			mustSync[item](t, w)
+			if names := sink.names(); !slices.Equal(names, []string{"old", "old", "old", "old", "old", "new"}) {
+				t.Errorf("the next writer sent %q", names)
+			}
+			if s := w.SyncStatus(); s.Recovered != 6 || s.Synced != 6 {
+				t.Errorf("its status: %+v", s)
+			}
+			mustStop[item](t, w)
+		})
+	}
+}
+
+// One that has the time brings everything home.
+func TestAPatientStopDuringRecovery(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			cfg := leaveLarge(t, level)
+			sink, open := gated()
+			w := scriptedWriter(t, sink, cfg)
+			mustAdd[item](t, w, newItem(5, "new"))
+			stopped := make(chan error)
+			go func() { stopped <- w.Stop(patient(t)) }()
+			open()
+			if err := <-stopped; err != nil {
+				t.Fatal(err)
+			}
+			if names := sink.names(); !slices.Equal(names, []string{"old", "old", "old", "old", "old", "new"}) {
+				t.Errorf("sent: %q", names)
+			}
+			if s := w.SyncStatus(); s.Recovered != 5 || s.Synced != 6 || s.Total != 1 {
+				t.Errorf("status: %+v", s)
+			}
+		})
+	}
+}
+
+// What was sent of a backlog is noted at once: a process that dies before the
+// end of its recovery leaves only the rest.
+func TestADeathDuringRecovery(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			cfg := leaveLarge(t, level)
+			var writes atomic.Int64
+			sink := &script{write: func(ctx context.Context, _ []string) error {
+				if writes.Add(1) == 1 {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}}
+			settled := make(chan SyncEvent, 100)
+			cfg.SyncTimeout = time.Second
+			cfg.OnSync = func(ev SyncEvent) { settled <- ev }
+			w := scriptedWriter(t, sink, cfg)
+			<-settled // the second row could not be written in time
+			if s := w.SyncStatus(); s.Synced != 1 {
+				t.Fatalf("status: %+v", s)
+			}
+			cfg.OnSync = nil
+			crash(t, w, &cfg)
+
+			sink = &script{}
+			w = scriptedWriter(t, sink, cfg)
+			mustSync[item](t, w)
+			if s := w.SyncStatus(); s.Recovered != 4 || s.Synced != 4 {
+				t.Errorf("after the second recovery: %+v", s)
+			}
+			mustStop[item](t, w)
+		})
+	}
+}
+
+// When the rest of a backlog cannot be read, newer rows are not sent before it:
+// they wait, whoever asks is told, and a stop saves them.
+func TestARecoveryThatFails(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			cfg := leaveLarge(t, level)
+			sink, open := gated()
+			w := scriptedWriter(t, sink, cfg)
+			files, err := filepath.Glob(filepath.Join(cfg.CheckpointDir, "checkpoint_*.sql"))
+			if err != nil || len(files) != 1 {
+				t.Fatal(files, err)
+			}
+			whole, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(files[0], int64(len(whole)/2)); err != nil {
+				t.Fatal(err)
+			}
+			mustAdd[item](t, w, newItem(5, "new"))
+			open()
+			wantError(t, w.ForceSync(patient(t)), ErrRecovery, files[0])
+			wantError(t, w.Persist(patient(t)), ErrRecovery)
+			if s := w.SyncStatus(); !errors.Is(s.DiskError, ErrRecovery) || s.State != StateDegraded || s.Pending == 0 {
+				t.Errorf("status: %+v", s)
+			}
+			wantError(t, w.Stop(patient(t)), ErrRecovery)
+			if names := sink.names(); slices.Contains(names, "new") {
+				t.Errorf("sent: %q", names)
+			}
+
+			if err := os.WriteFile(files[0], whole, 0o600); err != nil { // the disk is mended
+				t.Fatal(err)
+			}
+			sink = &script{}
+			w = scriptedWriter(t, sink, cfg)
+			mustSync[item](t, w)
+			if names := sink.names(); len(names) < 2 || names[len(names)-1] != "new" || names[len(names)-2] != "old" {
+				t.Errorf("the next writer sent %q", names)
+			}
+			mustStop[item](t, w)
+		})
+	}
+}
