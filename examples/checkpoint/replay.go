@@ -76,8 +76,12 @@ func (o *options) check(f *flag.FlagSet) error {
 		return nil
 	}
 	values, err := godotenv.Read(".env")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("file .env: %w", err)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, new(*fs.PathError)):
+		return err
+	default: // it quotes the file, in which there may be a password
+		return usageError{errors.New("the file .env has a line that is not NAME=value; mend it, or use -db URL")}
 	}
 	cfg, err := memdbwriter.LoadConfig(values)
 	if err != nil {

@@ -220,6 +220,11 @@ func TestADestinationThatIsAwayIsAnError(t *testing.T) {
 	t.Setenv("DATABASE_URL", "")
 	t.Setenv("MEMORY_DB_DATABASE_URL", "")
 	tool(t, "replay", left).says(exitUsage, "no destination")
+	for _, text := range []string{"A=1\nno line\nDATABASE_URL=postgres://joe:secret@h/db\n", "DATABASE_URL=\"postgres://joe:secret@h/db\n"} {
+		check(t, os.WriteFile(".env", []byte(text), 0o600))
+		tool(t, "replay", left).says(exitUsage, "file .env").silentOn("secret")
+	}
+	check(t, os.Remove(".env"))
 	t.Setenv("DATABASE_URL", p.url)
 	tool(t, "replay", left).says(exitOK, "written: 1 rows")
 }
