@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,36 @@ func TestShowPrintsRowsAndReasons(t *testing.T) {
 		t.Errorf("-limit 1:\n%s", r.out)
 	}
 	tool(t, "show", "-alone", checkpoint).says(exitOK, "no journal is used", "2 rows that wait")
+}
+
+func TestShowPrintsEveryCharacterWhole(t *testing.T) {
+	p := sqlitePlace(t)
+	p.exec(t, itemsDDL)
+	dir := t.TempDir()
+	l := live(t, p, dir, memdbwriter.DurabilityJournal)
+	name := strings.Repeat("日", 1000)
+	for i := range int64(20) {
+		l.add(named(i, name))
+	}
+	r := tool(t, "show", l.persist().die(dir)).says(exitOK)
+	if n := strings.Count(r.out, name); n != 20 {
+		t.Errorf("%d rows of 20 are whole", n)
+	}
+}
+
+// full is a disk that takes nothing more.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestAnAnswerThatCannotBePrintedIsAnError(t *testing.T) {
+	dir, _, _ := remains(t)
+	for _, args := range [][]string{{"list", dir}, {"verify", dir}, {"show", dir}, {"show", "-failed", dir}} {
+		var stderr strings.Builder
+		if code := run(t.Context(), args, full{}, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%q: exit code %d, %s", args, code, &stderr)
+		}
+	}
 }
 
 func TestADamagedCheckpointIsReportedAndNeverReplayed(t *testing.T) {

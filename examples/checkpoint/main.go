@@ -76,18 +76,25 @@ type console struct {
 }
 
 // clean keeps what a terminal would act upon from it, wherever in a file, its
-// name or an error it comes from.
-type clean struct{ io.Writer }
+// name or an error it comes from. It takes whole characters only, so nothing
+// that cuts texts into pieces may be in front of it.
+type clean struct {
+	io.Writer
+	err error // the first of writing, after which nothing more is written
+}
 
-func (c clean) Write(p []byte) (int, error) {
+func (c *clean) Write(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
 			return r
 		}
 		return '?'
 	}, string(p))
-	if _, err := io.WriteString(c.Writer, text); err != nil {
-		return 0, err
+	if _, c.err = io.WriteString(c.Writer, text); c.err != nil {
+		return 0, c.err
 	}
 	return len(p), nil
 }
@@ -112,7 +119,8 @@ func main() {
 
 // run is the program. The end of ctx is an interrupt by the user.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c := &console{stdout: clean{stdout}, stderr: clean{stderr}, terminal: stderr}
+	out := &clean{Writer: stdout}
+	c := &console{stdout: out, stderr: &clean{Writer: stderr}, terminal: stderr}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
@@ -127,6 +135,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	err := do(ctx, c, args[1:])
+	if err == nil {
+		err = out.err
+	}
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return exitOK

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -41,16 +40,12 @@ func show(ctx context.Context, c *console, args []string) (err error) {
 			return err
 		}
 		s.warn(c)
-		out := bufio.NewWriter(c.stdout)
-		p := printer{out: out, columns: s.table.Columns, failed: *failed, left: *limit, endless: *limit == 0}
+		p := printer{out: c.stdout, columns: s.table.Columns, failed: *failed, left: *limit, endless: *limit == 0}
 		if err := s.print(ctx, &p); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "-- %s of %s: %d rows that wait, %d refused ones (-failed shows them), %d stored since\n",
+		fmt.Fprintf(c.stdout, "-- %s of %s: %d rows that wait, %d refused ones (-failed shows them), %d stored since\n",
 			s, tableName(&s.table), s.rows, s.failed, s.settled)
-		if err := out.Flush(); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -91,7 +86,9 @@ func (p *printer) rows(b *tuple.Batch) error {
 		if err := p.take(); err != nil {
 			return err
 		}
-		fmt.Fprintf(p.out, "%d  %s\n", b.Rows[i].Seq, rowText(p.columns, b.Tuple(i)))
+		if _, err := fmt.Fprintf(p.out, "%d  %s\n", b.Rows[i].Seq, rowText(p.columns, b.Tuple(i))); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -103,16 +100,16 @@ func (p *printer) refused(f dump.Failed) error {
 	if err := p.take(); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "%d  %s\n    refused %d times, last %s: %q", f.Seq, rowText(p.columns, f.Tuple),
+	text := fmt.Sprintf("%d  %s\n    refused %d times, last %s: %q", f.Seq, rowText(p.columns, f.Tuple),
 		f.Attempts, f.Last.Format("2006-01-02 15:04:05Z"), f.Message)
 	if f.Column != "" {
-		fmt.Fprintf(p.out, ", column %q", f.Column)
+		text += fmt.Sprintf(", column %q", f.Column)
 	}
 	if f.SQLState != "" {
-		fmt.Fprintf(p.out, ", SQLSTATE %q", f.SQLState)
+		text += fmt.Sprintf(", SQLSTATE %q", f.SQLState)
 	}
-	fmt.Fprintln(p.out)
-	return nil
+	_, err := fmt.Fprintln(p.out, text)
+	return err
 }
 
 // rowText is a row for people, in one line and without anything that a terminal
