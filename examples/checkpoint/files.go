@@ -23,7 +23,8 @@ type writerFiles struct {
 	named    []string // those files of it that the user named
 }
 
-// strange is a file that is named like ours and cannot be told whose it is.
+// strange is a file that is named like ours and is of no use, as it cannot be
+// told whose it is.
 type strange struct {
 	path string
 	err  error
@@ -33,7 +34,7 @@ type strange struct {
 type found struct {
 	writers  []*writerFiles
 	strange  []strange
-	leftover []string // set aside as damaged, or never finished
+	leftover []strange // what a recovery takes no notice of, and why
 }
 
 // find looks for what the arguments name.
@@ -108,7 +109,11 @@ func (f *found) add(path string) error {
 	case segmentFile:
 		return f.addSegment(dir, path)
 	case leftoverFile:
-		f.leftover = append(f.leftover, path)
+		why := errors.New("set aside as damaged")
+		if strings.HasSuffix(name, ".tmp") {
+			why = errors.New("never finished")
+		}
+		f.leftover = append(f.leftover, strange{path, why})
 		return nil
 	}
 	return fmt.Errorf("%s is neither a checkpoint (checkpoint_*.sql) nor a segment of a journal (journal_*.seg); "+
@@ -136,6 +141,10 @@ func (f *found) addCheckpoint(dir, name, path string) {
 
 func (f *found) addSegment(dir, path string) error {
 	h, err := readHeader(path)
+	if errors.Is(err, errUnwritten) {
+		f.leftover = append(f.leftover, strange{path, err})
+		return nil
+	}
 	if err != nil {
 		f.strange = append(f.strange, strange{path, err})
 		return nil

@@ -126,12 +126,29 @@ func TestADamagedJournalIsUsedUpToTheDamage(t *testing.T) {
 		tool(t, "verify", dir).says(exitOK, "not a whole record, as a crash leaves it")
 		tool(t, "show", dir).says(exitOK, "2 rows that wait").silentOn("five")
 	})
+	t.Run("hardly begun", func(t *testing.T) {
+		for _, begun := range [][]byte{nil, text[:10], text[:60], make([]byte, 100_000)} {
+			check(t, os.WriteFile(segment, text, 0o600))
+			next := segment[:len(segment)-len("0.seg")] + "f.seg"
+			check(t, os.WriteFile(next, begun, 0o600))
+			tool(t, "list", dir).says(exitOK, next, "nothing was written to it yet")
+			tool(t, "verify", dir).says(exitOK, next+": passed over: nothing was written to it yet")
+			tool(t, "show", dir).says(exitOK, "3 rows that wait")
+			check(t, os.Remove(next))
+		}
+	})
 	t.Run("without a header", func(t *testing.T) {
 		check(t, os.WriteFile(segment, append([]byte("XXXX"), text[4:]...), 0o600))
 		unchanged(t, dir)
 		tool(t, "list", dir).says(exitFailed, "no readable header")
 		tool(t, "verify", dir).says(exitFailed, "BAD", "no readable header")
 		tool(t, "replay", "-db", "sqlite:none.db", dir).says(exitFailed, "no readable header")
+	})
+	t.Run("with a wrong length", func(t *testing.T) {
+		longer := bytes.Clone(text)
+		longer[13] = 0xf0
+		check(t, os.WriteFile(segment, longer, 0o600))
+		tool(t, "verify", dir).says(exitFailed, "BAD", "no readable header")
 	})
 	t.Run("of a later format", func(t *testing.T) {
 		later := bytes.Clone(text)

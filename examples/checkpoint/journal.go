@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,7 +51,10 @@ func findJournal(dir, identity string) (*journalFiles, error) {
 // scan reads the journal as a recovery does.
 func (j *journalFiles) scan() (*journal.Recovery, error) { return journal.Scan(j.config) }
 
-var errNoHeader = errors.New("it has no readable header: it is damaged, or its writer died while it made it")
+var (
+	errNoHeader  = errors.New("it has no readable header")
+	errUnwritten = errors.New("nothing was written to it yet")
+)
 
 const (
 	minHeader = 56 // without names
@@ -58,7 +62,9 @@ const (
 )
 
 // readHeader tells from the header of a segment (see package journal) whose it
-// is. Whether the rest of the file is any good is for Scan to say.
+// is. Whether the rest of the file is any good is for Scan to say. The error is
+// errUnwritten for what the death of a writer, or of its machine, may leave of a
+// new segment: part of a header, or zeros.
 func readHeader(path string) (c journal.Config, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -66,7 +72,14 @@ func readHeader(path string) (c journal.Config, err error) {
 	}
 	defer f.Close() // only read
 	var prologue [16]byte
-	if _, err := io.ReadFull(f, prologue[:]); err != nil || string(prologue[:8]) != "MDBWJRNL" {
+	switch _, err := io.ReadFull(f, prologue[:]); {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		return c, errUnwritten
+	case err != nil:
+		return c, err
+	case prologue == [16]byte{}:
+		return c, onlyZeros(f)
+	case string(prologue[:8]) != "MDBWJRNL":
 		return c, errNoHeader
 	}
 	if v := binary.BigEndian.Uint32(prologue[8:]); v != 1 {
@@ -77,8 +90,14 @@ func readHeader(path string) (c journal.Config, err error) {
 		return c, errNoHeader
 	}
 	b, err := io.ReadAll(io.LimitReader(f, int64(n)-16)) // no more memory than there is file
-	if err != nil || len(b) != int(n)-16 {
-		return c, errNoHeader
+	if err != nil {
+		return c, err
+	}
+	if len(b) != int(n)-16 {
+		if bytes.Contains(b, []byte("\xf5JR\n")) { // the magic of a record: the length is wrong
+			return c, errNoHeader
+		}
+		return c, errUnwritten
 	}
 	sum := crc32.Checksum(slices.Concat(prologue[:], b[:len(b)-4]), crc32.MakeTable(crc32.Castagnoli))
 	if sum != binary.BigEndian.Uint32(b[len(b)-4:]) {
@@ -96,6 +115,21 @@ func readHeader(path string) (c journal.Config, err error) {
 		return c, errNoHeader
 	}
 	return c, nil
+}
+
+// onlyZeros returns errUnwritten if nothing else is left of r.
+func onlyZeros(r io.Reader) error {
+	for b := make([]byte, 64<<10); ; {
+		n, err := r.Read(b)
+		switch {
+		case len(bytes.Trim(b[:n], "\x00")) > 0:
+			return errNoHeader
+		case err == io.EOF:
+			return errUnwritten
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // parser takes bytes apart as long as there are enough.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
@@ -47,12 +46,8 @@ func list(_ context.Context, c *console, args []string) error {
 		good = false
 		fmt.Fprintf(out, "%s\t\t\t\t\t\t%v\n", s.path, s.err)
 	}
-	for _, path := range files.leftover {
-		state := "set aside as damaged"
-		if strings.HasSuffix(path, ".tmp") {
-			state = "never finished"
-		}
-		fmt.Fprintf(out, "%s\t\t\t\t\t\t%s\n", path, state)
+	for _, l := range files.leftover {
+		fmt.Fprintf(out, "%s\t\t\t\t\t\t%v\n", l.path, l.err)
 	}
 	if err := out.Flush(); err != nil {
 		return err

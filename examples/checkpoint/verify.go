@@ -40,8 +40,8 @@ func verify(ctx context.Context, c *console, args []string) error {
 	for _, s := range files.strange {
 		v.bad("%s: %v", s.path, s.err)
 	}
-	for _, path := range files.leftover {
-		fmt.Fprintf(c.stdout, "%s: passed over: set aside as damaged, or never finished\n", path)
+	for _, l := range files.leftover {
+		fmt.Fprintf(c.stdout, "%s: passed over: %v\n", l.path, l.err)
 	}
 	if !v.good {
 		return errReported
