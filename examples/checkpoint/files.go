@@ -20,7 +20,8 @@ type writerFiles struct {
 	identity string      // of the writer, see dump.Identity
 	infos    []dump.Info // all its checkpoints, newest first
 	journal  *journalFiles
-	named    []string // those files of it that the user named
+	named    []string  // those files of it that the user named
+	unknown  []strange // segments beside them that may be of its journal
 }
 
 // strange is a file that is named like ours and is of no use, as it cannot be
@@ -32,6 +33,7 @@ type strange struct {
 
 // found is what files and directories on a command line stand for.
 type found struct {
+	args     []string
 	writers  []*writerFiles
 	strange  []strange
 	leftover []strange // what a recovery takes no notice of, and why
@@ -39,7 +41,7 @@ type found struct {
 
 // find looks for what the arguments name.
 func find(args []string) (*found, error) {
-	var f found
+	f := found{args: args}
 	seen := map[string]bool{}
 	for _, arg := range args {
 		info, err := os.Stat(arg)
@@ -74,6 +76,21 @@ func ours(dir string) (paths []string, err error) {
 		}
 	}
 	return paths, err
+}
+
+// warn names the files that are passed over.
+func (f *found) warn(c *console) {
+	for _, l := range f.leftover {
+		c.note("%s: passed over: %v", l.path, l.err)
+	}
+}
+
+// nothing is an error if there is nothing to work on.
+func (f *found) nothing() error {
+	if len(f.writers)+len(f.strange) > 0 {
+		return nil
+	}
+	return fmt.Errorf("there is neither a checkpoint nor a journal in %s", strings.Join(f.args, ", "))
 }
 
 type kind int
@@ -168,7 +185,7 @@ func (f *found) writer(dir, identity string) (*writerFiles, error) {
 	if w.infos, err = (dump.Dir{Path: dir, Identity: identity}).List(); err != nil {
 		return nil, err
 	}
-	if w.journal, err = findJournal(dir, identity); err != nil {
+	if w.journal, w.unknown, err = findJournal(dir, identity); err != nil {
 		return nil, err
 	}
 	f.writers = append(f.writers, w)

@@ -36,7 +36,8 @@ func TestListTellsWhatIsThere(t *testing.T) {
 	if f := strings.Fields(lines[1]); len(f) < 4 || f[2] != "2" || f[3] != "1" {
 		t.Errorf("the line of the checkpoint: %q", lines[1])
 	}
-	tool(t, "list", t.TempDir()).says(exitOK, "FILE")
+	empty := t.TempDir()
+	tool(t, "list", empty).says(exitOK, "FILE", "neither a checkpoint nor a journal in "+empty)
 }
 
 func TestVerifyReadsEverything(t *testing.T) {
@@ -44,6 +45,63 @@ func TestVerifyReadsEverything(t *testing.T) {
 	unchanged(t, dir)
 	tool(t, "verify", dir).says(exitOK, "ok  "+checkpoint+": 2 rows of items, 1 refused ones", "rows of items that wait")
 	tool(t, "verify", checkpoint, segment).says(exitOK)
+	empty := t.TempDir()
+	tool(t, "verify", empty).says(exitFailed, "neither a checkpoint nor a journal in "+empty)
+}
+
+func TestFilesThatArePassedOverAreNamed(t *testing.T) {
+	dir, checkpoint, _ := remains(t)
+	for suffix, why := range map[string]string{".damaged": "set aside as damaged", ".tmp": "never finished"} {
+		check(t, os.WriteFile(checkpoint+suffix, nil, 0o600))
+		for _, args := range [][]string{{"list", dir}, {"verify", dir}, {"show", dir}, {"replay", "-n", "-key", "id", "-db", "sqlite:none.db", dir}} {
+			tool(t, args...).says(exitOK, checkpoint+suffix, why)
+		}
+		tool(t, "show", checkpoint+suffix).says(exitFailed, "neither a checkpoint nor a journal in "+checkpoint+suffix)
+	}
+}
+
+// Rows may be missing when the newest checkpoint cannot be read: whoever did not
+// say that an older one will do must learn of it, a script too.
+func TestWhatIsLeftOutForDamageIsSaid(t *testing.T) {
+	p := sqlitePlace(t)
+	p.exec(t, itemsDDL)
+	dir := t.TempDir()
+	l := live(t, p, dir, memdbwriter.DurabilityCheckpoint).add(named(1, "one"))
+	l.checkpoint()
+	l.add(named(2, "two")).checkpoint()
+	left := l.die(dir)
+	paths, segment := glob(t, left, "checkpoint_*.sql"), glob(t, left, "journal_*.seg")[0]
+	text, err := os.ReadFile(paths[1])
+	check(t, err)
+
+	check(t, os.WriteFile(paths[1], bytes.Replace(text, []byte("'two'"), []byte("'2wo'"), 1), 0o600))
+	tool(t, "show", segment).says(exitFailed, paths[1], "checksum", "to go on without it, move it away, or name an older one")
+	tool(t, "show", paths[0]).says(exitOK, "is not the newest", `name="one"`)
+
+	check(t, os.WriteFile(paths[1], text[:len(text)-9], 0o600))
+	tool(t, "show", segment).says(exitFailed, paths[1], "it is left out", `name="one"`)
+	tool(t, "replay", "-db", p.url, segment).says(exitFailed, paths[1], "it is left out", "written: 1 rows")
+	tool(t, "replay", "-db", p.url, paths[0]).says(exitOK, paths[1], "it is left out", "written: 1 rows")
+
+	check(t, os.WriteFile(segment, []byte("not what it was and of some length"), 0o600))
+	tool(t, "show", paths[0]).says(exitOK, segment, "cannot be told without it", `name="one"`)
+	tool(t, "show", left).says(exitFailed, segment, "to go on without it, name the files that are good")
+}
+
+func TestADamagedJournalIsSaidByTheExitCode(t *testing.T) {
+	p := sqlitePlace(t)
+	p.exec(t, itemsDDL)
+	dir := t.TempDir()
+	left := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "one")).persist().
+		add(named(2, "two")).persist().add(named(3, "three")).persist().die(dir)
+	segment := glob(t, left, "journal_*.seg")[0]
+	text, err := os.ReadFile(segment)
+	check(t, err)
+	check(t, os.WriteFile(segment, bytes.Replace(text, []byte("two"), []byte("2wo"), 1), 0o600))
+	for _, args := range [][]string{{"list", left}, {"verify", left}, {"show", left}, {"replay", "-n", "-db", p.url, left}} {
+		tool(t, args...).says(exitFailed, "damage")
+	}
+	tool(t, "replay", "-db", p.url, left).says(exitFailed, "what comes before the damage is used", "written: 1 rows")
 }
 
 func TestShowPrintsRowsAndReasons(t *testing.T) {

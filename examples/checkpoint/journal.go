@@ -24,18 +24,21 @@ type journalFiles struct {
 	segments []string
 }
 
-// findJournal returns the journal of a writer, nil if it has none.
-func findJournal(dir, identity string) (*journalFiles, error) {
+// findJournal returns the journal of a writer, nil if it has none, and the
+// segments of which it cannot be told whose they are.
+func findJournal(dir, identity string) (j *journalFiles, unknown []strange, err error) {
 	paths, err := ours(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var j *journalFiles
 	for _, path := range paths {
 		if kindOf(filepath.Base(path)) != segmentFile {
 			continue
 		}
 		h, err := readHeader(path)
+		if err != nil && !errors.Is(err, errUnwritten) {
+			unknown = append(unknown, strange{path, err})
+		}
 		if err != nil || dump.Identity(h.Table, h.Writer) != identity {
 			continue
 		}
@@ -45,7 +48,7 @@ func findJournal(dir, identity string) (*journalFiles, error) {
 		}
 		j.segments = append(j.segments, path)
 	}
-	return j, nil
+	return j, unknown, nil
 }
 
 // scan reads the journal as a recovery does.

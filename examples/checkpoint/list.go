@@ -55,6 +55,9 @@ func list(_ context.Context, c *console, args []string) error {
 	if !good {
 		return errReported
 	}
+	if err := files.nothing(); err != nil {
+		c.note("%v", err)
+	}
 	return nil
 }
 

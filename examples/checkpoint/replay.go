@@ -110,29 +110,26 @@ func replay(ctx context.Context, c *console, args []string) (err error) {
 		}
 		defer func() { err = errors.Join(err, release()) }()
 	}
-	sources, err := files.sources(o.alone)
+	sources, err := files.sources(ctx, o.alone)
 	if err != nil {
 		return err
 	}
-	for _, s := range sources { // all of them before the first row is written
-		if err := s.survey(ctx); err != nil {
-			return err
-		}
-	}
+	files.warn(c)
 	d, err := openDestination(o.url)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	refused := int64(0)
+	good, refused := true, int64(0)
 	for _, s := range sources {
+		good = s.warn(c) && good
 		n, err := s.replay(ctx, c, &o, d)
 		refused += n
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
-	if refused > 0 {
+	if !good || refused > 0 {
 		return errReported
 	}
 	return nil
@@ -144,7 +141,6 @@ func (s *source) replay(ctx context.Context, c *console, o *options, d *destinat
 	if err != nil {
 		return 0, err
 	}
-	s.warn(c)
 	s.describe(c, o, t, d)
 	all := s.rows
 	if o.failed {

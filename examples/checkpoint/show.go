@@ -31,21 +31,24 @@ func show(ctx context.Context, c *console, args []string) (err error) {
 	if err := files.readable(*force); err != nil {
 		return err
 	}
-	sources, err := files.sources(*alone)
+	sources, err := files.sources(ctx, *alone)
 	if err != nil {
 		return err
 	}
+	files.warn(c)
+	good := true
+	p := printer{out: c.stdout, failed: *failed, left: *limit, endless: *limit == 0}
 	for _, s := range sources {
-		if err := s.survey(ctx); err != nil {
-			return err
-		}
-		s.warn(c)
-		p := printer{out: c.stdout, columns: s.table.Columns, failed: *failed, left: *limit, endless: *limit == 0}
+		good = s.warn(c) && good
+		p.columns = s.table.Columns
 		if err := s.print(ctx, &p); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.stdout, "-- %s of %s: %d rows that wait, %d refused ones (-failed shows them), %d stored since\n",
 			s, tableName(&s.table), s.rows, s.failed, s.settled)
+	}
+	if !good {
+		return errReported
 	}
 	return nil
 }

@@ -27,11 +27,15 @@ type source struct {
 	problems     []journal.Problem
 }
 
-// sources are the writers' rows that the arguments stand for. alone leaves the
-// journals beside checkpoints alone.
-func (f *found) sources(alone bool) ([]*source, error) {
+// sources are the writers' rows that the arguments stand for, all read once, so
+// that nothing is written of files that are damaged. alone leaves the journals
+// beside checkpoints alone.
+func (f *found) sources(ctx context.Context, alone bool) ([]*source, error) {
+	if err := f.nothing(); err != nil {
+		return nil, err
+	}
 	if len(f.strange) > 0 {
-		return nil, fmt.Errorf("%s: %w", f.strange[0].path, f.strange[0].err)
+		return nil, fmt.Errorf("%s: %w; to go on without it, name the files that are good", f.strange[0].path, f.strange[0].err)
 	}
 	var all []*source
 	for _, w := range f.writers {
@@ -39,13 +43,17 @@ func (f *found) sources(alone bool) ([]*source, error) {
 		if alone {
 			s.journal = nil
 		}
-		if err := s.choose(); err != nil {
+		err := s.choose()
+		if err == nil {
+			err = s.survey(ctx)
+		}
+		if errors.Is(err, dump.ErrDamaged) {
+			err = fmt.Errorf("%w; to go on without it, move it away, or name an older one", err)
+		}
+		if err != nil {
 			return nil, err
 		}
 		all = append(all, s)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("there is neither a checkpoint nor a journal")
 	}
 	return all, nil
 }
@@ -93,8 +101,7 @@ func (s *source) String() string {
 	return strings.Join(names, " and ")
 }
 
-// survey reads everything once and counts, so that nothing is written of files
-// that are damaged.
+// survey reads everything once and counts.
 func (s *source) survey(ctx context.Context) error {
 	s.also = map[int64]bool{}
 	if s.checkpoint != nil {
@@ -172,10 +179,27 @@ func (s *source) each(ctx context.Context, rows func(*tuple.Batch) error, failed
 	})
 }
 
-// warn tells what somebody should know before trusting the rows.
-func (s *source) warn(c *console) {
+// warn tells what somebody should know before trusting the rows, and reports
+// whether the files are good.
+func (s *source) warn(c *console) (good bool) {
+	good = len(s.problems) == 0
 	for _, p := range s.problems {
 		c.note("%s: %v; what comes before the damage is used", p.File, p.Err)
+	}
+	for i := range s.files.infos {
+		info := &s.files.infos[i]
+		if info == s.checkpoint {
+			break // the others are older
+		}
+		if info.Err != nil {
+			good = good && s.checkpoint != nil && s.files.isNamed(s.checkpoint.Path) // so it is on purpose
+			c.note("%v; it is left out", info.Err)
+		}
+	}
+	if s.files.journal == nil {
+		for _, u := range s.files.unknown {
+			c.note("%s: %v; if it is of the same journal, what was stored by now cannot be told without it", u.path, u.err)
+		}
 	}
 	if s.missing > 0 {
 		c.note("%d rows that arrived are in none of these files", s.missing)
@@ -188,4 +212,5 @@ func (s *source) warn(c *console) {
 		c.note("no journal is used with %s: what was stored after %s cannot be told, and older values may replace newer ones; -policy ignore leaves rows alone that are there",
 			s.checkpoint.Path, s.checkpoint.Created.Format("2006-01-02 15:04:05 MST"))
 	}
+	return good
 }

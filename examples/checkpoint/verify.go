@@ -46,7 +46,7 @@ func verify(ctx context.Context, c *console, args []string) error {
 	if !v.good {
 		return errReported
 	}
-	return nil
+	return files.nothing()
 }
 
 type verifier struct {
