@@ -107,12 +107,17 @@ type life struct {
 	d *memdbwriter.Destination
 }
 
-// live starts a writer that syncs only when it is told to.
+// live starts a writer of items that syncs only when it is told to.
 func live(t *testing.T, p place, dir string, level memdbwriter.Durability) *life {
+	t.Helper()
+	return liveOn(t, p, dir, level, "items")
+}
+
+func liveOn(t *testing.T, p place, dir string, level memdbwriter.Durability, name string) *life {
 	t.Helper()
 	d, err := memdbwriter.OpenDestination(t.Context(), p.url)
 	check(t, err)
-	table, err := memdbwriter.TableOf[item]("items")
+	table, err := memdbwriter.TableOf[item](name)
 	check(t, err)
 	w, err := memdbwriter.New(t.Context(), table, d, memdbwriter.Config{
 		CheckpointDir: dir, Durability: level, CheckpointInterval: -1, SyncInterval: time.Hour, CheckpointRetention: time.Hour,

@@ -120,55 +120,88 @@ func replay(ctx context.Context, c *console, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	good, refused := true, int64(0)
-	for _, s := range sources {
-		good = s.warn(c) && good
-		n, err := s.replay(ctx, c, &o, d)
-		refused += n
-		if err != nil {
-			return fmt.Errorf("%s: %w", s, err)
+	tasks, err := o.tasks(ctx, sources, d)
+	defer func() {
+		for _, t := range tasks {
+			err = errors.Join(err, t.sink.Close())
 		}
+	}()
+	if err != nil {
+		return err
 	}
-	if !good || refused > 0 {
+	good := true
+	for _, t := range tasks {
+		good = t.warn(c) && good
+		t.describe(c, &o, d)
+		if err := t.run(ctx, c, &o, d); err != nil {
+			return fmt.Errorf("%s: %w", t.source, err)
+		}
+		good = good && t.refused == 0
+	}
+	if !good {
 		return errReported
 	}
 	return nil
 }
 
-// replay writes the rows of a source, and returns how many were refused.
-func (s *source) replay(ctx context.Context, c *console, o *options, d *destination) (refused int64, err error) {
-	t, err := o.plan(ctx, s, d)
-	if err != nil {
-		return 0, err
+// task is a source and the table that its rows go to.
+type task struct {
+	*source
+	table   *dest.Table
+	sink    dest.Sink
+	refused int64
+}
+
+// tasks finds whatever can be wrong with any of the tables before the first row
+// is written. It returns those that are to be closed in any case.
+func (o *options) tasks(ctx context.Context, sources []*source, d *destination) (tasks []*task, err error) {
+	sourceOf := map[string]*source{}
+	for _, s := range sources {
+		t := &task{source: s}
+		if t.table, err = o.plan(ctx, s, d); err == nil {
+			t.sink, err = d.Bind(t.table, nil)
+		}
+		if err != nil {
+			return tasks, fmt.Errorf("%s: %w", s, err)
+		}
+		tasks = append(tasks, t)
+		name := t.table.String()
+		if other := sourceOf[name]; other != nil {
+			return tasks, usageError{fmt.Errorf("%s, and %s, are both for table %s, and which rows are newer cannot be told: replay one after the other", other, s, name)}
+		}
+		sourceOf[name] = s
 	}
-	s.describe(c, o, t, d)
+	for _, t := range tasks {
+		if o.dry && !d.postgres { // SQLite makes a table that is missing
+			continue
+		}
+		if err := t.sink.Check(ctx); err != nil {
+			return tasks, fmt.Errorf("%s: %w", t.source, err)
+		}
+	}
+	return tasks, nil
+}
+
+// run writes the rows.
+func (s *task) run(ctx context.Context, c *console, o *options, d *destination) error {
 	all := s.rows
 	if o.failed {
 		all += s.failed
 	}
-	sink, err := d.Bind(t, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	if !o.dry || d.postgres { // SQLite makes a table that is missing
-		if err := sink.Check(ctx); err != nil {
-			return 0, err
-		}
-	}
-	r := &replayer{table: t, order: permutation(s.table.Columns, t), size: o.batch, bar: newBar(c.terminal, all)}
+	r := &replayer{table: s.table, order: permutation(s.source.table.Columns, s.table), size: o.batch, bar: newBar(c.terminal, all)}
 	r.note = func(format string, args ...any) {
 		_ = r.bar.Clear() // a bar that cannot be drawn is no reason to end
 		c.note(format, args...)
 	}
-	r.write = (&pen{replayer: r, sink: sink}).write
+	r.write = (&pen{replayer: r, sink: s.sink}).write
 	if o.dry {
 		r.write = (&census{replayer: r, d: d}).count
 	}
-	err = s.feed(ctx, r, o.failed)
+	err := s.feed(ctx, r, o.failed)
 	err = errors.Join(err, r.bar.Clear())
 	r.report(c, o.dry)
-	return r.refused, err
+	s.refused = r.refused
+	return err
 }
 
 // feed hands the rows to r: those that were refused once, which are the older
@@ -206,7 +239,8 @@ func (s *source) feed(ctx context.Context, r *replayer, failed bool) error {
 }
 
 // describe says what is about to happen.
-func (s *source) describe(c *console, o *options, t *dest.Table, d *destination) {
+func (s *task) describe(c *console, o *options, d *destination) {
+	t := s.table
 	failed := "left out; -failed tries them"
 	if o.failed {
 		failed = "tried again"
@@ -223,7 +257,7 @@ func (s *source) describe(c *console, o *options, t *dest.Table, d *destination)
 		what += "; leave rows alone in which " + t.Guard + " is true"
 	}
 	fmt.Fprintf(c.stdout, "into %s of %s: %s\n", t, d, what)
-	if dump.Identity(tableName(&s.table), d.String()) != s.files.identity {
+	if dump.Identity(tableName(&s.source.table), d.String()) != s.files.identity {
 		c.note("the rows were bound for another destination than %s", d)
 	}
 }

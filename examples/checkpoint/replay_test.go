@@ -161,6 +161,31 @@ func TestInsertOnlyRowsAreAllInserted(t *testing.T) {
 	})
 }
 
+// Whatever is wrong with one of several tables, no row of another is written.
+func TestReplayLooksAtEveryTableBeforeItWrites(t *testing.T) {
+	from := sqlitePlace(t)
+	from.exec(t, itemsDDL)
+	dir := t.TempDir()
+	l := live(t, from, dir, memdbwriter.DurabilityJournal).add(named(1, "a")).persist()
+	liveOn(t, from, dir, memdbwriter.DurabilityJournal, "zeta").add(named(2, "b")).persist().die(dir)
+	left := l.die(dir)
+	onBoth(t, func(t *testing.T, p place) {
+		p.exec(t, itemsDDL)
+		p.exec(t, "CREATE TABLE zeta (id bigint, name text, note text, seen timestamp)")
+		tool(t, "replay", "-db", p.url, left).says(exitFailed, "table zeta", "no unique index")
+		p.want(t, "SELECT count(*) FROM items", "0")
+		tool(t, "replay", "-db", p.url, "-table", "items", left).says(exitUsage, "journal_items", "checkpoint_zeta", "are both for table items")
+		p.want(t, "SELECT count(*) FROM items", "0")
+		p.exec(t, "CREATE UNIQUE INDEX zeta_id ON zeta (id)")
+		p.exec(t, "ALTER TABLE zeta RENAME COLUMN seen TO viewed")
+		tool(t, "replay", "-db", p.url, left).says(exitFailed, "zeta", "seen")
+		p.want(t, "SELECT count(*) FROM items", "0")
+		p.exec(t, "ALTER TABLE zeta RENAME COLUMN viewed TO seen")
+		tool(t, "replay", "-db", p.url, left).says(exitOK, "into items", "into zeta")
+		p.want(t, "SELECT id, name FROM zeta", "2|b")
+	})
+}
+
 func TestReplayRefusesAmbiguousKeys(t *testing.T) {
 	from := sqlitePlace(t)
 	from.exec(t, itemsDDL)
