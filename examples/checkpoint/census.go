@@ -11,8 +11,9 @@ import (
 // census counts in place of writing.
 type census struct {
 	*replayer
-	d    *destination
-	seen map[uint64]bool // hashes of the keys that were counted
+	d     *destination
+	empty bool            // there is no table yet
+	seen  map[uint64]bool // hashes of the keys that were counted
 }
 
 var seed = maphash.MakeSeed()
@@ -36,6 +37,10 @@ func (c *census) count(ctx context.Context, b *tuple.Batch) error {
 		left.Rows = append(left.Rows, b.Rows[i])
 	}
 	n := int64(left.Len())
+	if c.empty {
+		c.fresh += n
+		return nil
+	}
 	there, err := c.d.existing(ctx, c.table, left)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -56,6 +57,9 @@ func openDestination(rawURL string) (*destination, error) {
 		}
 		d := &destination{Destination: db}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(filepath.Dir(path)); err != nil { // which is not made
+				return nil, errors.Join(err, d.Close())
+			}
 			return d, nil
 		}
 		if path, err = filepath.Abs(path); err != nil {
@@ -73,6 +77,70 @@ func (d *destination) close() error {
 		return d.Close()
 	}
 	return errors.Join(d.look.Close(), d.Close())
+}
+
+// missing reports whether an SQLite file lacks the table, which is then made.
+func (d *destination) missing(ctx context.Context, t *dest.Table) (bool, error) {
+	if d.postgres || d.look == nil {
+		return !d.postgres, nil
+	}
+	columns, err := d.sqliteColumns(ctx, t)
+	return len(columns) == 0, err
+}
+
+func (d *destination) sqliteColumns(ctx context.Context, t *dest.Table) (columns []string, err error) {
+	rows, err := d.look.QueryContext(ctx, "SELECT name FROM pragma_table_xinfo(?1, 'main')", t.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		columns = append(columns, name)
+	}
+	return columns, rows.Err()
+}
+
+// inspect is what a dry run does in place of a Sink's Check, which would change
+// an SQLite file. It finds what is most likely wrong with a table that is there.
+func (d *destination) inspect(ctx context.Context, t *dest.Table) error {
+	there, err := d.sqliteColumns(ctx, t)
+	if err != nil {
+		return err
+	}
+	want := names(t.Columns)
+	if t.Guard != "" {
+		want = append(want, t.Guard)
+	}
+	for _, name := range want {
+		if !slices.ContainsFunc(there, func(s string) bool { return strings.EqualFold(s, name) }) {
+			return fmt.Errorf("table %s of %s has no column %q", t, d, name)
+		}
+	}
+	if t.Policy == dest.InsertOnly {
+		return nil
+	}
+	indexes, err := d.uniqueIndexes(ctx, t)
+	if err != nil {
+		return err
+	}
+	key := names(t.Columns[:t.Keys])
+	if !slices.ContainsFunc(indexes, func(index []string) bool { return sameNames(index, key) }) {
+		return fmt.Errorf("table %s of %s has no unique index on exactly the key (%s)", t, d, strings.Join(key, ", "))
+	}
+	return nil
+}
+
+// sameNames reports whether both have the same columns in any order. Databases
+// that tell letters of either case apart have a Check to be particular about it.
+func sameNames(a, b []string) bool {
+	folded := func(names []string) []string {
+		return slices.Sorted(strings.SplitSeq(strings.ToLower(strings.Join(names, "\x00")), "\x00"))
+	}
+	return slices.Equal(folded(a), folded(b))
 }
 
 // uniqueIndexes returns the columns of the indexes by which an upsert may find
@@ -128,9 +196,6 @@ const maxParameters = 10_000
 // existing returns how many of the rows' keys are in the table. No key is among
 // the rows twice, and none is NULL.
 func (d *destination) existing(ctx context.Context, t *dest.Table, b *tuple.Batch) (n int64, err error) {
-	if d.look == nil {
-		return 0, nil
-	}
 	for step := max(1, maxParameters/t.Keys); b.Len() > 0; {
 		part := b.Slice(0, min(step, b.Len()))
 		b = b.Slice(part.Len(), b.Len())

@@ -104,15 +104,13 @@ func findKey(ctx context.Context, t *dest.Table, d *destination) ([]string, erro
 	var fit [][]string
 	for _, index := range indexes {
 		first := names(t.Columns[:min(len(index), len(t.Columns))])
-		slices.Sort(first)
-		slices.Sort(index)
-		if slices.Equal(first, index) && !slices.ContainsFunc(fit, func(f []string) bool { return slices.Equal(f, index) }) {
-			fit = append(fit, index)
+		if sameNames(first, index) && !slices.ContainsFunc(fit, func(f []string) bool { return sameNames(f, index) }) {
+			fit = append(fit, first)
 		}
 	}
 	switch {
 	case len(fit) == 1:
-		return names(t.Columns[:len(fit[0])]), nil
+		return fit[0], nil
 	case len(fit) == 0 && len(indexes) == 0:
 		return nil, fmt.Errorf("table %s of %s is missing, or has no unique index; %s", t, d, advice)
 	case len(fit) == 0:

@@ -149,6 +149,7 @@ type task struct {
 	*source
 	table   *dest.Table
 	sink    dest.Sink
+	made    bool // the table was missing
 	refused int64
 }
 
@@ -172,14 +173,26 @@ func (o *options) tasks(ctx context.Context, sources []*source, d *destination) 
 		sourceOf[name] = s
 	}
 	for _, t := range tasks {
-		if o.dry && !d.postgres { // SQLite makes a table that is missing
-			continue
-		}
-		if err := t.sink.Check(ctx); err != nil {
+		if err := t.check(ctx, o.dry, d); err != nil {
 			return tasks, fmt.Errorf("%s: %w", t.source, err)
 		}
 	}
 	return tasks, nil
+}
+
+// check finds out whether the table can take the rows. A dry run makes nothing,
+// where Check makes an SQLite table that is missing.
+func (s *task) check(ctx context.Context, dry bool, d *destination) (err error) {
+	if s.made, err = d.missing(ctx, s.table); err != nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	switch {
+	case !dry || d.postgres:
+		return s.sink.Check(ctx)
+	case s.made:
+		return nil
+	}
+	return d.inspect(ctx, s.table)
 }
 
 // run writes the rows.
@@ -195,7 +208,7 @@ func (s *task) run(ctx context.Context, c *console, o *options, d *destination) 
 	}
 	r.write = (&pen{replayer: r, sink: s.sink}).write
 	if o.dry {
-		r.write = (&census{replayer: r, d: d}).count
+		r.write = (&census{replayer: r, d: d, empty: s.made}).count
 	}
 	err := s.feed(ctx, r, o.failed)
 	err = errors.Join(err, r.bar.Clear())
@@ -255,6 +268,9 @@ func (s *task) describe(c *console, o *options, d *destination) {
 	}
 	if t.Guard != "" && t.Policy == dest.Update {
 		what += "; leave rows alone in which " + t.Guard + " is true"
+	}
+	if s.made {
+		what += "; the table is missing and is made"
 	}
 	fmt.Fprintf(c.stdout, "into %s of %s: %s\n", t, d, what)
 	if dump.Identity(tableName(&s.source.table), d.String()) != s.files.identity {

@@ -219,6 +219,44 @@ func TestADryRunMakesNothing(t *testing.T) {
 	p.want(t, "SELECT count(*) FROM items", "0")
 }
 
+// A dry run fails where the replay would, and says what it would make.
+func TestADryRunFindsWhatIsWrong(t *testing.T) {
+	from := sqlitePlace(t)
+	from.exec(t, itemsDDL)
+	dir := t.TempDir()
+	left := live(t, from, dir, memdbwriter.DurabilityJournal).add(named(1, "a")).persist().die(dir)
+	onBoth(t, func(t *testing.T, p place) {
+		p.exec(t, strings.Replace(itemsDDL, "seen", "viewed", 1))
+		for _, dry := range []string{"-n=true", "-n=false"} {
+			tool(t, "replay", dry, "-db", p.url, left).says(exitFailed, "seen")
+			tool(t, "replay", dry, "-db", p.url, "-key", "name", "-table", "items", left).says(exitFailed, "seen")
+		}
+		p.exec(t, "ALTER TABLE items RENAME COLUMN viewed TO seen")
+		for _, dry := range []string{"-n=true", "-n=false"} {
+			tool(t, "replay", dry, "-db", p.url, "-key", "name", left).says(exitFailed, "unique", "name")
+			tool(t, "replay", dry, "-db", p.url, "-guard", "done", left).says(exitFailed, "done")
+		}
+		p.want(t, "SELECT count(*) FROM items", "0")
+	})
+	capitals := sqlitePlace(t) // are the same to SQLite
+	capitals.exec(t, strings.ToUpper(itemsDDL))
+	tool(t, "replay", "-n", "-db", capitals.url, left).says(exitOK, "by the key (id)", "1 keys are new")
+	tool(t, "replay", "-db", capitals.url, left).says(exitOK, "by the key (id)", "written: 1 rows")
+
+	p := sqlitePlace(t)
+	p.exec(t, "CREATE TABLE another (x)")
+	made := "update what is there, by the key (id); the table is missing and is made"
+	tool(t, "replay", "-n", "-db", p.url, "-key", "id", left).says(exitOK, made, "1 keys are new, 0 are there already")
+	p.want(t, "SELECT count(*) FROM sqlite_schema WHERE type = 'table'", "1")
+	tool(t, "replay", "-db", p.url, "-key", "id", left).says(exitOK, made, "written: 1 rows")
+	tool(t, "replay", "-db", p.url, "-key", "id", left).says(exitOK, "written: 1 rows").silentOn("is made")
+
+	check(t, os.WriteFile(p.sqlite, []byte("no database"), 0o600))
+	tool(t, "replay", "-n", "-db", p.url, "-key", "id", left).says(exitFailed, p.sqlite, "not a database")
+	tool(t, "replay", "-n", "-db", p.url+"/nowhere/test.db", "-key", "id", left).says(exitFailed, "nowhere")
+	tool(t, "replay", "-n", "-db", "sqlite:"+filepath.Join(dir, "nowhere", "test.db"), "-key", "id", left).says(exitFailed, "nowhere", "no such file")
+}
+
 func TestReplayStopsWhenItIsInterrupted(t *testing.T) {
 	p := sqlitePlace(t)
 	p.exec(t, itemsDDL)
