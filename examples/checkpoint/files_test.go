@@ -114,6 +114,10 @@ func TestShowPrintsRowsAndReasons(t *testing.T) {
 	if r := tool(t, "show", "-limit", "1", dir).says(exitOK); strings.Count(r.out, "name=") != 1 {
 		t.Errorf("-limit 1:\n%s", r.out)
 	}
+	other, _, _ := remains(t)
+	if r := tool(t, "show", "-limit", "1", dir, other).says(exitOK); strings.Count(r.out, "name=") != 1 || strings.Count(r.out, "rows that wait") != 2 {
+		t.Errorf("-limit 1 of two writers:\n%s", r.out)
+	}
 	tool(t, "show", "-alone", checkpoint).says(exitOK, "no journal is used", "2 rows that wait")
 }
 
@@ -252,6 +256,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"show", "-limit", "-1", dir}, exitUsage, "-limit -1"},
 		{[]string{"show", "-what", dir}, exitUsage, "not defined: -what"},
 		{[]string{"verify", filepath.Join(dir, "missing")}, exitFailed, "no such file"},
+		{[]string{"replay", dir, "-n"}, exitUsage, "-n: flags come before the first file"},
 		{[]string{"verify", stranger}, exitFailed, "neither a checkpoint"},
 		{[]string{"verify", checkpoint}, exitFailed, "name is not one that a writer makes"},
 		{[]string{"show", t.TempDir()}, exitFailed, "neither a checkpoint nor a journal"},

@@ -144,13 +144,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	}
-	fmt.Fprintln(c.stderr, "checkpoint:", err)
 	switch {
 	case errors.As(err, new(usageError)):
+		c.note("%v", err)
 		return exitUsage
 	case ctx.Err() != nil:
+		c.note("interrupted: %v", err)
 		return exitInterrupted
 	}
+	c.note("%v", err)
 	return exitFailed
 }
 
@@ -176,6 +178,11 @@ func parse(f *flag.FlagSet, args []string) ([]string, error) {
 	}
 	if f.NArg() == 0 {
 		return nil, usageError{errors.New("no file or directory is named; see -h")}
+	}
+	for _, arg := range f.Args() {
+		if strings.HasPrefix(arg, "-") {
+			return nil, usageError{fmt.Errorf("%s: flags come before the first file; a file of that name is ./%s", arg, arg)}
+		}
 	}
 	return f.Args(), nil
 }

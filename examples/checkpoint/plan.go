@@ -96,10 +96,10 @@ func (o *options) keyFirst(t *dest.Table, key []string) error {
 // findKey looks for the one unique index of the table on the first columns of
 // the file: a writer puts the key there.
 func findKey(ctx context.Context, t *dest.Table, d *destination) ([]string, error) {
-	const advice = "name the key columns with -key, or use -policy insert for a table without a key"
+	const advice = "name the key columns with -key, which also tells how to make a table that is missing, or use -policy insert for a table without a key"
 	indexes, err := d.uniqueIndexes(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("cannot look for the key of table %s: %w; %s", t, err, advice)
+		return nil, fmt.Errorf("cannot look for the key of table %s of %s: %w", t, d, err)
 	}
 	var fit [][]string
 	for _, index := range indexes {

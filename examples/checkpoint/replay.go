@@ -34,11 +34,11 @@ type options struct {
 }
 
 func (c *console) replayOptions(args []string) (o options, err error) {
-	f := c.flags("replay [flags] FILE...", "Writes the rows of checkpoints and journals into a database. It is safe to repeat for tables with a key.")
+	f := c.flags("replay [flags] FILE...", "Writes the rows of checkpoints and journals into a database. For tables with a key it is safe to repeat;\nwith -policy insert a repetition inserts the rows again.")
 	f.StringVar(&o.url, "db", "", "destination `URL`: postgres://user:password@host/database, opengauss://... or sqlite:file.db\n"+
 		"(default: MEMORY_DB_DATABASE_URL, else DATABASE_URL)")
 	f.StringVar(&o.table, "table", "", "`name` or schema.name of the table (default: the one in the file)")
-	f.Func("policy", "what to do with a row whose key is there: `update` (default), ignore; insert writes all rows as new ones", func(s string) error {
+	f.Func("policy", "`what` to do with a row whose key is there: update (default) or ignore; or insert, which writes all rows as new ones", func(s string) error {
 		var ok bool
 		if o.policy, ok = policies[s]; !ok {
 			return errors.New("must be update, ignore or insert")
@@ -213,6 +213,9 @@ func (s *task) run(ctx context.Context, c *console, o *options, d *destination) 
 	err := s.feed(ctx, r, o.failed)
 	err = errors.Join(err, r.bar.Clear())
 	r.report(c, o.dry)
+	if err != nil && !o.dry && s.table.Policy == dest.InsertOnly {
+		c.note("look into table %s before you repeat this: what it has of these rows would be inserted again", s.table)
+	}
 	s.refused = r.refused
 	return err
 }
@@ -259,7 +262,7 @@ func (s *task) describe(c *console, o *options, d *destination) {
 		failed = "tried again"
 	}
 	fmt.Fprintf(c.stdout, "%s: %d rows; %d refused ones (%s); %d stored since (left out)\n", s, s.rows, s.failed, failed, s.settled)
-	what := map[dest.Policy]string{dest.Update: "update", dest.Ignore: "leave alone", dest.InsertOnly: "insert all rows as new ones"}[t.Policy]
+	what := map[dest.Policy]string{dest.Update: "update", dest.Ignore: "leave alone", dest.InsertOnly: "insert all rows as new ones; a repetition inserts them again"}[t.Policy]
 	if t.Policy != dest.InsertOnly {
 		what += " what is there, by the key (" + strings.Join(names(t.Columns[:t.Keys]), ", ") + ")"
 	}

@@ -155,7 +155,7 @@ func TestInsertOnlyRowsAreAllInserted(t *testing.T) {
 	left := live(t, from, dir, memdbwriter.DurabilityJournal).add(named(1, "a"), named(1, "b"), named(2, "c")).persist().die(dir)
 	onBoth(t, func(t *testing.T, p place) {
 		p.exec(t, "CREATE TABLE items (id bigint, name text, note text, seen timestamp)")
-		tool(t, "replay", "-n", "-db", p.url, "-policy", "insert", left).says(exitOK, "3 keys are new")
+		tool(t, "replay", "-n", "-db", p.url, "-policy", "insert", left).says(exitOK, "insert all rows as new ones; a repetition inserts them again", "3 rows are to be inserted")
 		tool(t, "replay", "-batch", "2", "-db", p.url, "-policy", "insert", left).says(exitOK, "written: 3 rows")
 		p.want(t, "SELECT id, name FROM items ORDER BY name", "1|a", "1|b", "2|c")
 	})
@@ -192,7 +192,7 @@ func TestReplayRefusesAmbiguousKeys(t *testing.T) {
 	dir := t.TempDir()
 	left := live(t, from, dir, memdbwriter.DurabilityJournal).add(named(1, "a")).persist().die(dir)
 	onBoth(t, func(t *testing.T, p place) {
-		tool(t, "replay", "-n", "-db", p.url, left).says(exitFailed, "missing, or has no unique index", "-key")
+		tool(t, "replay", "-n", "-db", p.url, left).says(exitFailed, "missing, or has no unique index", "-key, which also tells how to make a table")
 		p.exec(t, "CREATE TABLE items (id bigint PRIMARY KEY, name text, note text, seen timestamp, UNIQUE (name, id))")
 		tool(t, "replay", "-db", p.url, left).says(exitFailed, "the key may be any of (id), (id, name)")
 		tool(t, "replay", "-db", p.url, "-key", "id", left).says(exitOK, "written: 1 rows")
@@ -271,13 +271,53 @@ func TestReplayStopsWhenItIsInterrupted(t *testing.T) {
 	p.want(t, "SELECT count(*) FROM items", "0")
 }
 
+// reader is a user who reads the output and acts on a text in it.
+type reader struct {
+	out strings.Builder
+	on  string
+	do  func()
+}
+
+func (r *reader) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), r.on) {
+		r.do()
+	}
+	return r.out.Write(p)
+}
+
+func TestAnInterruptedReplaySaysWhatIsWritten(t *testing.T) {
+	from := sqlitePlace(t)
+	from.exec(t, strings.Replace(itemsDDL, "CHECK (name <> 'bad')", "", 1))
+	dir := t.TempDir()
+	left := live(t, from, dir, memdbwriter.DurabilityJournal).add(named(1, "a"), named(2, "bad"), named(3, "c")).persist().die(dir)
+	onBoth(t, func(t *testing.T, p place) {
+		p.exec(t, itemsDDL)
+		for _, policy := range []string{"update", "insert"} {
+			ctx, cancel := context.WithCancel(t.Context())
+			out := reader{on: "row 2 refused", do: cancel}
+			code := run(ctx, []string{"replay", "-batch", "1", "-policy", policy, "-db", p.url, left}, &out, &out)
+			r := result{t, code, out.out.String(), ""}.says(exitInterrupted, "written: 1 rows", "refused: 1", "checkpoint: interrupted: ")
+			p.want(t, "SELECT id, name FROM items", "1|a")
+			if repeat := "look into table items before you repeat this"; policy == "insert" {
+				r.says(exitInterrupted, repeat)
+			} else {
+				r.silentOn(repeat)
+			}
+			p.exec(t, "DELETE FROM items")
+		}
+	})
+}
+
 func TestADestinationThatIsAwayIsAnError(t *testing.T) {
 	p := sqlitePlace(t)
 	p.exec(t, itemsDDL)
 	dir := t.TempDir()
 	left := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "a")).persist().die(dir)
-	r := tool(t, "replay", "-key", "id", "-db", "postgres://joe:secret@127.0.0.1:1/db?sslmode=disable", left).says(exitFailed, "127.0.0.1")
-	r.silentOn("secret")
+	for _, key := range []string{"-key=id", "-alone=false"} {
+		r := tool(t, "replay", key, "-db", "postgres://joe:secret@127.0.0.1:1/db?sslmode=disable", left).says(exitFailed, "127.0.0.1")
+		r.silentOn("secret")
+		r.silentOn("name the key columns") // that would not help
+	}
 	tool(t, "replay", "-db", "mysql://x", left).says(exitUsage, "begins with none of")
 	t.Chdir(t.TempDir())
 	t.Setenv("DATABASE_URL", "")

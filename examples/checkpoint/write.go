@@ -74,6 +74,10 @@ func (r *replayer) report(c *console, dry bool) {
 		fmt.Fprintf(c.stdout, "written: %d rows; replaced by a newer row of their key: %d; refused: %d\n", r.written, r.replaced, r.refused)
 		return
 	}
+	if r.table.Policy == dest.InsertOnly {
+		fmt.Fprintf(c.stdout, "dry run, nothing is written: %d rows are to be inserted\n", r.fresh)
+		return
+	}
 	fmt.Fprintf(c.stdout, "dry run, nothing is written: %d keys are new, %d are there already, %d rows are of a key that another row has", r.fresh, r.existing, r.replaced)
 	if r.notCounted > 0 {
 		fmt.Fprintf(c.stdout, "; %d rows were not looked up (%v)", r.notCounted, r.uncounted)
