@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/memdbwriter/memdbwriter"
 )
@@ -217,6 +218,45 @@ func TestADryRunMakesNothing(t *testing.T) {
 		t.Errorf("left by a dry run: %q", files)
 	}
 	p.want(t, "SELECT count(*) FROM items", "0")
+}
+
+// every is a row whose key has every kind of type.
+type every struct {
+	B    bool      `db:"b,key"`
+	Text string    `db:"text,key"`
+	Data []byte    `db:"data,key"`
+	F    float64   `db:"f,key"`
+	F32  float32   `db:"f32,key"`
+	I    int16     `db:"i,key"`
+	At   time.Time `db:"at,key"`
+	U    [16]byte  `db:"u,key"`
+	N    int64     `db:"n"`
+}
+
+func TestADryRunFindsKeysOfEveryType(t *testing.T) {
+	table, err := memdbwriter.TableOf[every]("every", memdbwriter.CreateTable())
+	check(t, err)
+	onBoth(t, func(t *testing.T, p place) {
+		dir := t.TempDir()
+		d, err := memdbwriter.OpenDestination(t.Context(), p.url)
+		check(t, err)
+		w, err := memdbwriter.New(t.Context(), table, d, memdbwriter.Config{CheckpointDir: dir, CheckpointInterval: -1})
+		check(t, err)
+		for i := range int64(3) {
+			check(t, w.Add(t.Context(), every{
+				i == 1, "it's\n\\ 日", []byte{0, 0xff, byte(i)}, 1 / (3 + float64(i)), 0.1, int16(-i), seen.Add(time.Duration(i)), [16]byte{byte(i)}, i,
+			}))
+		}
+		check(t, w.Persist(t.Context()))
+		left := t.TempDir()
+		check(t, os.CopyFS(left, os.DirFS(dir)))
+		tool(t, "replay", "-n", "-db", p.url, left).says(exitOK, "3 keys are new, 0 are there already")
+		check(t, w.Stop(t.Context()))
+		check(t, d.Close())
+		tool(t, "replay", "-n", "-db", p.url, left).says(exitOK, "0 keys are new, 3 are there already").silentOn("not looked up")
+		tool(t, "replay", "-db", p.url, left).says(exitOK, "written: 3 rows")
+		p.want(t, "SELECT count(*) FROM every", "3")
+	})
 }
 
 // A dry run fails where the replay would, and says what it would make.
