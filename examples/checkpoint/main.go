@@ -30,7 +30,8 @@
 // the columns of memdbwriter.BackupFiles are replayed by the rules of that table.
 //
 // Exit codes: 0 all is well; 1 a file is damaged, a row was refused, or
-// something else failed; 2 wrong usage; 130 interrupted.
+// something else failed; 2 wrong usage; 130 interrupted. "go run" turns all but
+// 0 into 1.
 package main
 
 import (
