@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dump"
+	"github.com/memdbwriter/memdbwriter/internal/journal"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -83,34 +84,42 @@ func (e *engine) checkpoint(ctx context.Context) (string, error) {
 	if d == nil {
 		return "", errNoDisk
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.life, func() { cancel(ErrStopped) })()
 	upTo, err := e.stager.flush(ctx)
 	if err != nil {
 		return "", err
+	}
+	select {
+	case d.making <- struct{}{}:
+		defer func() { <-d.making }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
 	}
 	return d.make(ctx, upTo, &e.syncer.boundary, &e.syncer.staged)
 }
 
 // make writes a checkpoint of the rows up to the given one at least.
 func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *atomic.Int64) (string, error) {
-	d.making.Lock()
-	defer d.making.Unlock()
 	cut, err := d.journal.Cut()
-	d.mu.Lock()
-	d.marked("begin a part of the journal", err)
-	d.mu.Unlock()
+	if errors.Is(err, journal.ErrClosed) {
+		return "", ErrStopped
+	} // else no segment will be deleted: the cut is before all of them
 	step("checkpoint begins")
 	bound.mu.Lock()
-	upTo = max(upTo, staged.Load())
+	upTo = max(upTo, staged.Load(), d.known)
 	if !d.rows {
 		bound.set(upTo)
 	}
 	bound.mu.Unlock()
 	if d.unchanged(upTo) {
+		d.noteCheckpoint(nil)
 		d.retire()
 		return d.newest.Path, nil
 	}
 	start, settled := time.Now(), d.journal.Stats().Settled
-	info, err := d.write(ctx, upTo)
+	info, failed, err := d.write(ctx, upTo)
 	if err != nil {
 		err = fmt.Errorf("memdbwriter: cannot write a checkpoint of %s to %s: %w", d.table.String(), d.cfg.CheckpointDir, err)
 		if ctx.Err() == nil {
@@ -118,15 +127,14 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 		}
 		return "", err
 	}
+	took := time.Since(start)
 	d.noteCheckpoint(nil)
 	d.newest, d.settled, d.failed = info, settled, info.Failed
-	d.tally.checkpointed(info.Created)
+	d.tally.checkpointed(info.Created, info.Size, took)
 	d.cfg.Logger.Info("checkpoint made", "table", d.table.String(), "path", info.Path, "rows", info.Rows, "failed", info.Failed,
-		"bytes", info.Size, "seconds", time.Since(start).Seconds())
+		"bytes", info.Size, "seconds", took.Seconds())
 	step("checkpoint made")
-	if err := d.journal.Release(cut, upTo); err != nil {
-		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
-	}
+	_ = d.journal.Release(cut, upTo, failed) // what it lacks it tells noteJournal
 	step("checkpoint released")
 	d.retire()
 	return info.Path, nil
@@ -141,14 +149,14 @@ func (d *disk) unchanged(upTo int64) bool {
 	return d.newest.LastSeq == upTo && d.settled == d.journal.Stats().Settled && d.failed == c.FailedRows && d.newest.Rows == c.Rows
 }
 
-// write dumps the staging store.
-func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, err error) {
+// write dumps the staging store, and returns which rows failed in it.
+func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, failed []int64, err error) {
 	w, err := d.dir.Create(dump.Meta{
 		Table:    dump.Table{Schema: d.table.Schema, Name: d.table.Name, Columns: tupleColumns(&d.table)},
 		FirstSeq: 1, LastSeq: upTo, Created: time.Now(), Library: "memdbwriter",
 	})
 	if err != nil {
-		return info, err
+		return info, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -156,13 +164,14 @@ func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, err error
 		}
 	}()
 	if err := d.writeWaiting(ctx, w, upTo); err != nil {
-		return info, err
+		return info, nil, err
 	}
-	if err := d.writeFailed(ctx, w, upTo); err != nil {
-		return info, err
+	if failed, err = d.writeFailed(ctx, w, upTo); err != nil {
+		return info, nil, err
 	}
 	step("checkpoint filled")
-	return w.Commit()
+	info, err = w.Commit()
+	return info, failed, err
 }
 
 func (d *disk) writeWaiting(ctx context.Context, w *dump.Writer, upTo int64) error {
@@ -191,20 +200,21 @@ func upToSeq(page *tuple.Batch, upTo int64) int {
 	return k
 }
 
-func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) error {
+func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) (written []int64, err error) {
 	for after := int64(0); ; {
 		page, err := d.store.Failures(after, pageCheckpoint)
 		if err = errors.Join(err, context.Cause(ctx)); err != nil || len(page) == 0 {
-			return err
+			return written, err
 		}
 		var failed []dump.Failed
 		for _, f := range page {
 			if f.Seq <= upTo {
 				failed = append(failed, dump.Failed(f))
+				written = append(written, f.Seq)
 			}
 		}
 		if err := w.WriteFailed(failed); err != nil {
-			return err
+			return nil, err
 		}
 		after = page[len(page)-1].Seq
 	}

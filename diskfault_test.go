@@ -166,6 +166,7 @@ func TestASettledBatchDoesNotHideMissingRows(t *testing.T) {
 	w.engine.disk.tried = time.Now() // it was tried just now
 	w.engine.disk.mu.Unlock()
 	w.engine.disk.settle(0, nil)
+	w.engine.disk.noteJournal(w.engine.disk.journal)
 	if s := w.SyncStatus(); s.DiskError == nil {
 		t.Errorf("rows are missing on disk: %+v", s)
 	}

@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ const diskRetry = time.Second
 // The journal is open at every level. At DurabilityCheckpoint it holds no rows
 // but what is settled, so that recovery from a checkpoint, after the process has
 // died, does not write a value over a newer one that was synced after it.
+//
+// Locks: mu may be held while the journal's and the store's are taken, and so
+// may health; making is held while a checkpoint is made, and the others within.
 type disk struct {
 	*core
 	store   *stage.Store
@@ -53,17 +57,21 @@ type disk struct {
 	release func() error // the lock on the writer's files
 
 	journal   *journal.Writer // set before any goroutine runs
-	recovered atomic.Bool     // what earlier writers left has been handed out
+	known     int64           // numbers up to here were given by earlier writers
+	recovered atomic.Bool     // what these left has been handed out
+	unwell    chan struct{}   // has room for one signal: the journal lacks something
 
-	mu      sync.Mutex // guards what follows; held while the journal is written
-	fault   error      // what the journal lacks, and why; nil when it is whole
+	mu    sync.Mutex // orders rows on their way into the journal
+	tried time.Time  // the last attempt to mend it
+
+	health  sync.Mutex // guards what follows
+	lacking error      // what the journal lacks, and why; nil when it is whole
 	unsaved error      // why the last checkpoint was not made
-	tried   time.Time  // the last attempt to mend the journal
 
-	making  sync.Mutex // one checkpoint at a time; guards what follows
-	newest  dump.Info  // the newest checkpoint; without a path if there is none
-	settled int64      // of the journal when it was made
-	failed  int64      // failed rows in it
+	making  chan struct{} // has room for one token: who has put it makes a checkpoint, and owns what follows
+	newest  dump.Info     // the newest checkpoint; without a path if there is none
+	settled int64         // of the journal when it was made
+	failed  int64         // failed rows in it
 }
 
 // openDisk locks the writer's files.
@@ -82,16 +90,17 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 	}
 	return &disk{
 		core: c, store: store, release: release,
-		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
-		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
-		fsync: c.cfg.Durability == DurabilityFsync,
+		dir:    dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
+		rows:   c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
+		fsync:  c.cfg.Durability == DurabilityFsync,
+		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
 	}, nil
 }
 
 func (d *disk) journalConfig() journal.Config {
 	return journal.Config{
 		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination,
-		Columns: tupleColumns(&d.table), Fsync: d.fsync, FS: d.cfg.fs,
+		Columns: tupleColumns(&d.table), Fsync: d.fsync, FS: d.cfg.fs, Changed: d.noteJournal,
 	}
 }
 
@@ -102,38 +111,50 @@ func (d *disk) append(b *tuple.Batch) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fault != nil && !d.mend() {
-		return
+	var missing *journal.MissingError
+	if err := d.journal.Append(b); errors.As(err, &missing) && d.mend() == nil {
+		_ = d.journal.Append(b) // what it lacks it tells noteJournal
 	}
-	d.note("append to the journal", d.journal.Append(b))
 }
 
-// mend gives the journal the waiting rows that it lacks, and reports whether it
-// is whole then. It tries at most once in a while. Called with the mutex.
-func (d *disk) mend() bool {
+// mend gives the journal the waiting rows that it lacks, and returns nil if it
+// lacks no row that is staged then. It tries at most once in a while. Called with
+// the mutex.
+func (d *disk) mend() error {
+	err := d.journal.Err()
+	var missing *journal.MissingError
+	if !errors.As(err, &missing) {
+		return nil
+	}
 	if time.Since(d.tried) < diskRetry {
-		return false
+		return err
 	}
 	d.tried = time.Now()
-	after := d.journal.Stats().Last
-	var missing *journal.MissingError
-	if err := d.journal.Sync(context.Background()); errors.As(err, &missing) {
-		after = missing.First - 1
-	} else if err != nil {
-		d.note("mend the journal", err)
-		return false
-	}
-	for {
+	for after := missing.First - 1; ; {
 		page, err := d.store.Page(after, pageRows)
-		if err == nil && page.Len() > 0 {
-			after = page.Rows[page.Len()-1].Seq
-			err = d.appendRuns(page)
-		}
 		if err != nil || page.Len() == 0 {
-			d.note("mend the journal", err)
-			return err == nil
+			return err
 		}
+		if err := d.appendRuns(page); err != nil {
+			return err
+		}
+		after = page.Rows[page.Len()-1].Seq
 	}
+}
+
+// heal gives the journal what it lacks, and reports whether it has it then.
+func (d *disk) heal() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mend() == nil && d.journal.Complete() == nil
+}
+
+// trouble has a signal when the journal begins to lack something.
+func (d *disk) trouble() <-chan struct{} {
+	if d == nil {
+		return nil
+	}
+	return d.unwell
 }
 
 // appendRuns journals a page, whose arrival numbers may have gaps.
@@ -154,88 +175,76 @@ func (d *disk) keep(rows *tuple.Batch) {
 	if d == nil || d.rows || rows.Len() == 0 {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.note("keep rows in the journal", d.journal.Keep(rows))
+	_ = d.journal.Keep(rows) // what it lacks it tells noteJournal
 }
 
 // settle notes that every row up to the given one has left the memory, but for
 // those that failed.
 func (d *disk) settle(upTo int64, failed []stage.Failure) {
-	if d == nil {
-		return
+	if d != nil {
+		_ = d.journal.Settle(upTo, journalFailures(failed)) // what it lacks it tells noteJournal
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.marked("mark rows as settled", d.journal.Settle(upTo, journalFailures(failed)))
 }
 
 // amend notes what became of failed rows.
 func (d *disk) amend(gone []int64, again []stage.Failure) {
-	if d == nil || len(gone) == 0 && len(again) == 0 {
-		return
+	if d != nil {
+		_ = d.journal.Amend(gone, journalFailures(again)) // what it lacks it tells noteJournal
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.marked("mark failed rows", d.journal.Amend(gone, journalFailures(again)))
 }
 
-// marked is note for what holds no rows: that it was written does not mean that
-// they are.
-func (d *disk) marked(what string, err error) {
-	if err == nil && d.fault != nil && d.rows {
-		d.mend()
-		return
-	}
-	d.note(what, err)
-}
-
-// note keeps the outcome of a write for Persist and for the state. Called with
-// the mutex.
-func (d *disk) note(what string, err error) {
-	if err == nil {
-		if d.fault != nil {
-			d.cfg.Logger.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
+// noteJournal is called when the journal begins to lack something, or has
+// everything again.
+func (d *disk) noteJournal(j *journal.Writer) {
+	d.health.Lock()
+	defer d.health.Unlock()
+	err := j.Err()
+	switch {
+	case err == nil && d.lacking != nil:
+		d.cfg.Logger.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
+	case err != nil:
+		err = d.journalError(err)
+		if d.lacking == nil {
+			d.cfg.Logger.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
 		}
-		d.fault = nil
-		d.tally.setDisk(d.unsaved)
-		return
+		signal(d.unwell)
 	}
-	err = fmt.Errorf("memdbwriter: cannot %s in %s: %w", what, d.cfg.CheckpointDir, err)
-	if d.fault == nil {
-		d.cfg.Logger.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
+	d.lacking = err
+	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
+	if err := j.Undeleted(); err != nil {
+		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
 	}
-	d.fault = err
-	d.tally.setDisk(err)
+}
+
+func (d *disk) journalError(err error) error {
+	return fmt.Errorf("memdbwriter: cannot write the journal in %s: %w", d.cfg.CheckpointDir, err)
 }
 
 // noteCheckpoint keeps the outcome of a checkpoint for the state.
 func (d *disk) noteCheckpoint(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.health.Lock()
+	defer d.health.Unlock()
 	d.unsaved = err
-	if d.fault == nil {
-		d.tally.setDisk(err)
-	}
+	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
 }
 
 // sync waits until every row that was journaled before is as durable as the
 // level promises.
 func (d *disk) sync(ctx context.Context) error {
-	d.mu.Lock()
-	if d.fault != nil && !d.mend() {
-		defer d.mu.Unlock()
-		return d.fault
+	err := d.journal.Sync(ctx)
+	var missing *journal.MissingError
+	if errors.As(err, &missing) {
+		d.mu.Lock()
+		err = d.mend()
+		d.mu.Unlock()
+		if err == nil {
+			err = d.journal.Sync(ctx) // without the mutex: appending goes on meanwhile
+		}
 	}
-	d.mu.Unlock()
-	err := d.journal.Sync(ctx) // without the mutex: appending goes on meanwhile
-	if err == nil || ctx.Err() != nil {
-		return err
+	if err != nil && ctx.Err() == nil {
+		return d.journalError(err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.note("make the journal durable", err)
-	return d.fault
+	return err
 }
 
 // syncBefore makes rows durable before they are sent, at the level that
@@ -255,6 +264,7 @@ func (d *disk) close() error {
 	if d == nil {
 		return nil
 	}
+	d.making <- struct{}{} // a checkpoint that is being made is given up, and others are not begun
 	var err error
 	if d.journal != nil {
 		err = d.journal.Close()

@@ -221,6 +221,9 @@ func (e *engine) failed(upTo int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %d of %s, which cannot be listed: %w", ErrRowsFailed, count, e.table.String(), err)
 	}
+	if e.disk != nil {
+		upTo = max(upTo, e.disk.known)
+	}
 	if i := slices.IndexFunc(page, func(f stage.Failure) bool { return f.Seq > upTo }); i >= 0 {
 		page, count = page[:i], int64(i)
 	}
@@ -236,6 +239,10 @@ func (e *engine) stats() Stats {
 	s := e.tally.stats()
 	s.SyncStatus = e.status()
 	e.front.fillStats(&s)
+	if e.disk != nil {
+		f := e.disk.journal.Figures()
+		s.JournalFiles, s.JournalBytes, s.JournalFsyncs = f.Files, f.Bytes, f.Fsyncs
+	}
 	return s
 }
 

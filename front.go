@@ -33,7 +33,7 @@ type front struct {
 	spare  []*tuple.Batch
 	ledger ledger
 	room   chan struct{} // closed when rows leave the memory; nil while nobody waits
-	hit    bool          // the limit was reached since rows last left the memory
+	hit    bool          // a sync was asked for since rows last left the memory
 	waits  int64         // Adds that had to wait
 	waited time.Duration // for so long in total
 	closed bool
@@ -178,11 +178,14 @@ func (f *front) press() {
 	}
 }
 
-// pressed reports whether the limit was reached since rows last left.
+// pressed reports whether the limit was reached since rows last left, and since
+// it was asked last: who waits from now on asks for a sync again.
 func (f *front) pressed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.hit
+	hit := f.hit
+	f.hit = false
+	return hit
 }
 
 // chunk returns the chunk that takes n more bytes, a new one if need be.

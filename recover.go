@@ -70,6 +70,7 @@ func openRecovery(d *disk) (*recovery, error) {
 		r.saved = max(r.saved, c.LastSeq)
 	}
 	d.journal = r.journal.Create(r.saved)
+	d.known = r.journal.Last
 	return r, nil
 }
 
@@ -108,8 +109,6 @@ func (r *recovery) run(ctx context.Context) error {
 		return err
 	}
 	d := r.disk
-	d.making.Lock()
-	defer d.making.Unlock()
 	d.newest, d.settled, d.failed = base, r.journal.Settled, base.Failed
 	d.recovered.Store(true)
 	return nil
@@ -147,19 +146,19 @@ func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
 			return info, err
 		}
 	}
+	r.journal.Checkpoint(nil)
 	return dump.Info{}, nil
 }
 
 // read hands out a checkpoint. One with failed rows is read twice: they come
-// first, and they may be among those that wait, too, if they failed while it was
-// made.
+// first, and they tell that what came before them was settled while it was made.
 func (r *recovery) read(ctx context.Context, c dump.Info, table dump.Table) (info dump.Info, err error) {
-	failed := make(map[int64]bool, c.Failed)
+	var failed []int64
 	if c.Failed > 0 {
 		info, err = r.disk.dir.Read(c.Path, table,
 			func(*tuple.Batch) error { return nil },
 			func(f dump.Failed) error {
-				failed[f.Seq] = true
+				failed = append(failed, f.Seq)
 				if r.journal.Supersedes(f.Seq, true) {
 					return nil
 				}
@@ -169,17 +168,17 @@ func (r *recovery) read(ctx context.Context, c dump.Info, table dump.Table) (inf
 	if err != nil {
 		return info, err
 	}
+	r.journal.Checkpoint(failed)
 	return r.disk.dir.Read(c.Path, table,
-		func(b *tuple.Batch) error { return r.stage(ctx, r.known(b, failed)) },
+		func(b *tuple.Batch) error { return r.stage(ctx, r.known(b)) },
 		func(dump.Failed) error { return nil })
 }
 
-// known leaves out the rows that the journal knows to be settled, and those
-// that failed while the checkpoint was made.
-func (r *recovery) known(b *tuple.Batch, failed map[int64]bool) *tuple.Batch {
+// known leaves out the rows that the journal knows to be settled.
+func (r *recovery) known(b *tuple.Batch) *tuple.Batch {
 	kept := &tuple.Batch{Data: b.Data}
 	for _, s := range b.Rows {
-		if !r.journal.Supersedes(s.Seq, false) && !failed[s.Seq] {
+		if !r.journal.Supersedes(s.Seq, false) {
 			kept.Rows = append(kept.Rows, s)
 		}
 	}

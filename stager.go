@@ -47,11 +47,20 @@ func (s *stager) loop(ctx context.Context) {
 	}
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
+	heal := time.NewTimer(diskRetry)
+	heal.Stop()
+	defer heal.Stop()
 	for {
 		var reply chan int64
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.disk.trouble():
+			heal.Reset(diskRetry)
+		case <-heal.C:
+			if !s.disk.heal() {
+				heal.Reset(diskRetry)
+			}
 		case reply = <-s.requests:
 		case <-s.front.rowsReady:
 			timer.Reset(linger)

@@ -51,7 +51,6 @@ type Stats struct {
 
 	PendingBytes int64 // encoded size of the pending rows
 	SyncedBytes  int64 // encoded size of the synced rows
-	Checkpoints  int64 // checkpoints made
 	MemoryBytes  int64 // memory that SQLite holds for waiting and failed rows, measured
 
 	Batches       int64 // transactions committed
@@ -63,6 +62,13 @@ type Stats struct {
 	RunTime  map[Reason]time.Duration // time spent in them
 	SyncTime time.Duration            // time spent in all sync runs
 	Uptime   time.Duration            // since the writer was made, until it stopped
+
+	Checkpoints     int64         // checkpoints made
+	CheckpointBytes int64         // size of the last one
+	CheckpointTime  time.Duration // that the last one took
+	JournalFiles    int64         // segments of the journal on disk
+	JournalBytes    int64         // size of all of them
+	JournalFsyncs   int64         // times that the journal was made durable, or that it failed
 
 	Waits    int64         // times that an Add found the buffer full and waited
 	WaitTime time.Duration // time that callers spent so, added up
@@ -119,7 +125,8 @@ type tally struct {
 	syncing                      bool
 	lastSync, lastErrorAt        time.Time
 	lastCheckpoint               time.Time
-	checkpoints                  int64
+	checkpoints, checkpointBytes int64
+	checkpointTime               time.Duration
 	disk                         error // why not everything is on disk
 	failureLogged                time.Time
 	lastError                    error
@@ -210,10 +217,10 @@ func (t *tally) setDisk(err error) {
 	t.disk = err
 }
 
-func (t *tally) checkpointed(at time.Time) {
+func (t *tally) checkpointed(at time.Time, size int64, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lastCheckpoint = at
+	t.lastCheckpoint, t.checkpointBytes, t.checkpointTime = at, size, took
 	t.checkpoints++
 }
 
@@ -247,7 +254,8 @@ func (t *tally) stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := Stats{
-		MemoryBytes: t.memory, Checkpoints: t.checkpoints, Batches: t.batches, DirectBatches: t.direct,
+		Checkpoints: t.checkpoints, CheckpointBytes: t.checkpointBytes, CheckpointTime: t.checkpointTime,
+		MemoryBytes: t.memory, Batches: t.batches, DirectBatches: t.direct,
 		RoundTrips: t.trips, Retries: t.fail,
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),

@@ -160,7 +160,7 @@ func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Re
 		return ReasonInterval, !failing && s.front.waiting() > 0
 	case <-s.front.limitHit:
 		s.logLimit()
-		return ReasonLimit, !failing && s.front.pressed()
+		return ReasonLimit, s.front.pressed() && !failing
 	case call := <-s.calls:
 		call()
 		return ReasonRetry, failing // what kept it from going on may be mended

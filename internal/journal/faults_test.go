@@ -281,12 +281,14 @@ func TestFilesThatCannotBeDeletedAreDeletedLater(t *testing.T) {
 		must(t, w.Append(rows(n, n)))
 	}
 	fail.set(faultfs.Remove, syscall.EACCES)
-	if err := w.Settle(10, nil); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), fs.Names("")[0]) {
-		t.Errorf("Settle: %v", err)
+	must(t, w.Settle(10, nil))
+	if err := w.Undeleted(); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), fs.Names("")[0]) || w.Err() != nil {
+		t.Errorf("undeleted: %v, lacking: %v", err, w.Err())
 	}
 	fail.set(faultfs.Remove, nil)
 	before := fs.Names("")
 	must(t, w.Settle(11, nil))
+	must(t, w.Undeleted())
 	if after := fs.Names(""); slices.Contains(after, before[0]) {
 		t.Errorf("still there: %v", fs)
 	}
@@ -334,5 +336,109 @@ func TestAFailureIsNotLostWithTheSegmentBeforeTheOneThatSettlesItsRow(t *testing
 		if !slices.Contains(f.rows, 2) && len(f.failed) == 0 {
 			t.Fatalf("seed %d: the failed row is lost: %+v", seed, f.Recovery)
 		}
+	}
+}
+
+// A disk that refuses to make anything durable is tried for ever, and must
+// neither be filled by that nor keep anybody waiting.
+func TestAnFsyncThatKeepsFailing(t *testing.T) {
+	fs, fail := faulty()
+	changes := make(chan struct{}, 100)
+	cfg := durable(fs)
+	cfg.Changed = func(*journal.Writer) { changes <- struct{}{} }
+	w := open(t, cfg)
+	must(t, w.Append(rows(1, 3)))
+	must(t, w.Sync(ctx))
+	fail.set(faultfs.Sync, syscall.EIO)
+	must(t, w.Settle(2, []journal.Failure{failure(1)}))
+	for n := int64(4); n < 50; n++ {
+		var missing *journal.MissingError
+		if err := w.Append(rows(n, n)); errors.As(err, &missing) {
+			must(t, w.Append(rows(missing.First, n)))
+		}
+		if err := w.Sync(ctx); !errors.Is(err, syscall.EIO) || !errors.Is(w.Err(), syscall.EIO) {
+			t.Fatalf("Sync: %v, lacking: %v", err, w.Err())
+		}
+	}
+	must(t, w.Settle(49, nil))
+	if err := w.Sync(ctx); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Sync though nothing waits: %v", err)
+	}
+	if n := len(fs.Names("")); n > 3 {
+		t.Errorf("%d files", n)
+	}
+	fail.set(faultfs.Sync, nil)
+	must(t, w.Sync(ctx))
+	must(t, w.Err())
+	if n := len(changes); n != 2 {
+		t.Errorf("told of %d changes, of a disk that failed and was mended", n)
+	}
+	for seed := range uint64(20) {
+		replay(t, config(fs.PowerCut(random(seed))), 0).want(t, nil, 1)
+	}
+}
+
+// That rows are settled counts when it is on disk, and what would bring them back
+// is deleted only then.
+func TestAMarkThatIsNotOnDisk(t *testing.T) {
+	for _, fsync := range []bool{false, true} {
+		fs, fail := faulty()
+		cfg := config(fs)
+		cfg.Fsync, cfg.SyncEvery, cfg.SegmentBytes = fsync, time.Hour, 300
+		w := open(t, cfg)
+		must(t, w.Append(rows(1, 3)))
+		cut, err := w.Cut()
+		must(t, err)
+		must(t, w.Release(cut, 3, nil)) // 1 to 3 wait, and are in it
+		must(t, w.Append(rows(4, 9)))
+		must(t, w.Append(rows(10, 15)))
+		must(t, w.Sync(ctx))
+		if fsync { // the mark is written, and lost
+			must(t, w.Settle(15, nil))
+			fail.set(faultfs.Sync, syscall.EIO)
+			if err := w.Sync(ctx); err == nil {
+				t.Fatal("a failed fsync was not reported")
+			}
+			fail.set(faultfs.Sync, nil)
+		}
+		fail.set(faultfs.Write, syscall.ENOSPC)
+		if err := w.Settle(15, nil); !errors.Is(err, syscall.ENOSPC) || w.Err() == nil {
+			t.Errorf("Settle: %v; the journal lacks: %v", err, w.Err())
+		}
+		_ = w.Close() // it tries to make durable what there is
+		left := fs.Copy()
+		if fsync {
+			left = fs.PowerCut(random(1))
+		}
+		if f := replay(t, config(left), 3); !f.Supersedes(1, false) {
+			f.want(t, seq(4, 15))
+		}
+		fail.set(faultfs.Write, nil)
+		must(t, replay(t, config(left), 3).writer(t).Settle(15, nil))
+		if f := replay(t, config(left.Copy()), 3); !f.Supersedes(1, false) {
+			t.Error("row 1 comes back")
+		}
+	}
+}
+
+// Records that cannot be written do not pile up.
+func TestRecordsThatCannotBeWrittenReplaceEachOther(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, config(fs))
+	must(t, w.Append(rows(1, 3)))
+	fail.set(faultfs.Write, syscall.ENOSPC)
+	_ = w.Settle(3, []journal.Failure{failure(1), failure(2), failure(3)})
+	for n := range 100 {
+		again := failure(2)
+		again.Attempts = n
+		_ = w.Amend(nil, []journal.Failure{again})
+	}
+	_ = w.Amend([]int64{1}, nil)
+	fail.set(faultfs.Write, nil)
+	must(t, w.Sync(ctx))
+	f := replay(t, config(fs.Copy()), 0)
+	f.want(t, nil, 2, 3)
+	if f.Bytes > 1500 {
+		t.Errorf("%d bytes for two failed rows", f.Bytes)
 	}
 }

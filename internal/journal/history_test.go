@@ -37,6 +37,9 @@ type history struct {
 	promised map[int64]state // rows when Sync returned nil last
 	last     int64
 	settled  int64
+
+	saved     map[int64]state // the newest checkpoint: what waited or had failed
+	savedLast int64           // the last row that it may have
 }
 
 // faults makes every operation fail now and then.
@@ -90,6 +93,8 @@ func (h *history) live(f *faults) {
 			h.settle()
 		case 7:
 			h.amend()
+		case 8:
+			h.checkpoint()
 		default:
 			if h.w.Sync(ctx) == nil {
 				h.promised = maps.Clone(h.rows)
@@ -111,9 +116,28 @@ func (h *history) live(f *faults) {
 // recover compares what is recovered with what was promised, and goes on with
 // it.
 func (h *history) recover() {
-	f := replay(h.t, h.cfg, 0)
+	var refused []int64
+	for seq, was := range h.saved {
+		if was == failed {
+			refused = append(refused, seq)
+		}
+	}
+	rec, err := journal.Scan(h.cfg)
+	must(h.t, err)
+	h.w = rec.Create(h.savedLast)
+	rec.Checkpoint(refused)
+	f := &found{Recovery: rec, after: h.savedLast}
+	must(h.t, rec.Replay(f.after, f.visitor(h.t)))
 	got := map[int64]state{}
+	for seq, was := range h.saved {
+		if !f.Supersedes(seq, was == failed) {
+			got[seq] = was
+		}
+	}
 	for _, seq := range f.rows {
+		if got[seq] != 0 {
+			h.t.Errorf("row %d is in the checkpoint and handed out", seq)
+		}
 		got[seq] = waiting
 	}
 	for _, r := range f.failed {
@@ -139,7 +163,32 @@ func (h *history) recover() {
 	}
 	h.rows, h.promised = got, maps.Clone(got)
 	h.last, h.settled = f.Last, f.Settled
-	h.w = f.writer(h.t)
+}
+
+// checkpoint saves what waits and what has failed, while other things happen.
+func (h *history) checkpoint() {
+	cut, err := h.w.Cut()
+	if err != nil {
+		return
+	}
+	last := h.last
+	things := []func(){h.append, h.settle, h.amend, func() {}}
+	things[h.r.IntN(len(things))]()
+	saved := map[int64]state{}
+	var refused []int64
+	for seq, is := range h.rows {
+		if is == stored || seq > last {
+			continue
+		}
+		if saved[seq] = is; is == failed {
+			refused = append(refused, seq)
+		}
+	}
+	things[h.r.IntN(len(things))]()
+	h.saved, h.savedLast = saved, last // it is whole
+	if h.r.IntN(4) > 0 {               // else the process dies before it says so, or almost
+		_ = h.w.Release(cut, last, refused)
+	}
 }
 
 // append appends rows, and when the journal says that it lacks some, those

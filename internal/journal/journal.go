@@ -40,7 +40,7 @@
 //	struct rows   { uint32 n; uint32 length[n]; tuple row[n] }      // seq, seq+1, ...
 //	struct kept   rows                                              // of a journal that is not given every row
 //	struct settle { uint32 n; failure failed[n] }
-//	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }
+//	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }   // gone: failed rows that are no more
 //	struct failure {
 //		int64 seq; string tuple, sqlstate, column, message
 //		uint32 attempts; int64 first, last   // microseconds since 1970
@@ -50,7 +50,8 @@
 // needs not be, except the failed rows that it and earlier records name; an
 // amend record takes failed rows back. A failure holds its row, so that one
 // failed row does not keep the megabytes around it. Every segment begins with
-// what is settled: what an older one said about that is never needed.
+// what is settled, and with the failed rows of the newest checkpoint that are
+// gone: what an older one said about that is never needed.
 //
 // # Assumptions
 //
@@ -115,6 +116,10 @@ type Config struct {
 	SegmentBytes int64         // size at which a new file is begun. 0: 64 MiB
 	MaxBytes     int64         // of all files together; beyond it Append reports ErrFull. 0: no limit
 	FS           fsys.FS       // nil: the operating system's
+
+	// Changed is called whenever Err has become nil or an error, or Undeleted
+	// has, by the goroutine that made it so, without a lock. May be nil.
+	Changed func(*Writer)
 }
 
 const (

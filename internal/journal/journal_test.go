@@ -129,7 +129,7 @@ func TestACheckpointReplacesSegments(t *testing.T) {
 	must(t, err)
 	// The checkpoint now says: 5 to 11 wait, 2 and 3 have failed.
 	must(t, w.Append(rows(11, 12)))
-	must(t, w.Release(cut, 11))
+	must(t, w.Release(cut, 11, []int64{2, 3}))
 	if n := w.Stats().Segments; n != 1 {
 		t.Fatalf("%d segments after Release", n)
 	}
@@ -165,24 +165,73 @@ func TestThatAFailedRowOfACheckpointIsGoneIsNotForgotten(t *testing.T) {
 	must(t, w.Settle(2, []journal.Failure{failure(1)}))
 	cut, err := w.Cut()
 	must(t, err)
-	must(t, w.Release(cut, 2))
+	must(t, w.Release(cut, 2, []int64{1}))
 	must(t, w.Amend([]int64{1}, nil))
-	for n := int64(3); n < 100; n++ {
-		must(t, w.Append(rows(n, n)))
-		must(t, w.Settle(n, nil))
+	live := func(from, to int64) {
+		t.Helper()
+		for n := from; n < to; n++ {
+			must(t, w.Append(rows(n, n)))
+			must(t, w.Settle(n, nil))
+		}
+		if n := w.Stats().Segments; n > 2 {
+			t.Errorf("%d segments though nothing waits", n)
+		}
 	}
-	if !replay(t, config(fs.Copy()), 2).Supersedes(1, true) {
+	live(3, 100)
+	died := config(fs.Copy())
+	died.SegmentBytes = 1000
+	f := replay(t, died, 2)
+	if !f.Supersedes(1, true) {
 		t.Error("the failed row would come back from the checkpoint")
+	}
+	must(t, w.Close())
+	fs, w = died.FS.(*faultfs.FS), f.writer(t)
+	f.Checkpoint([]int64{1})
+	live(100, 200)
+	if !replay(t, config(fs.Copy()), 2).Supersedes(1, true) {
+		t.Error("the failed row would come back after another life")
 	}
 	cut, err = w.Cut()
 	must(t, err)
-	must(t, w.Release(cut, 99))
+	must(t, w.Release(cut, 199, nil))
 	if n := w.Stats().Segments; n != 1 {
 		t.Errorf("%d segments behind a new checkpoint", n)
 	}
 	must(t, w.Close())
+	// An older checkpoint may be all that is found, if the newest is damaged.
+	f = replay(t, config(fs.Copy()), 2)
+	if n := len(fs.Names("")); n != 1 || !f.Supersedes(2, false) {
+		t.Errorf("that all is settled is not known: %v", fs)
+	}
+	// When there are no checkpoints any more, there is no need for it.
+	must(t, replay(t, config(fs), 0).writer(t).Close())
 	if n := len(fs.Names("")); n != 0 {
 		t.Errorf("files are left: %v", fs)
+	}
+}
+
+// A row that failed before the checkpoint and is gone before that is whole.
+func TestThatARowIsGoneDuringACheckpointIsNotForgotten(t *testing.T) {
+	fs := newFS()
+	cfg := config(fs)
+	cfg.SegmentBytes = 1000
+	w := open(t, cfg)
+	must(t, w.Append(rows(1, 2)))
+	must(t, w.Settle(2, []journal.Failure{failure(1)}))
+	cut, err := w.Cut()
+	must(t, err)
+	must(t, w.Amend([]int64{1}, nil))
+	live := func(from, to int64) {
+		for n := from; n < to; n++ {
+			must(t, w.Append(rows(n, n)))
+			must(t, w.Settle(n, nil))
+		}
+	}
+	live(3, 50)
+	must(t, w.Release(cut, 2, []int64{1}))
+	live(50, 100)
+	if f := replay(t, config(fs.Copy()), 2); !f.Supersedes(1, true) || f.Segments > 2 {
+		t.Errorf("the failed row would come back from the checkpoint, or %d segments are left", f.Segments)
 	}
 }
 

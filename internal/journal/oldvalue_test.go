@@ -25,7 +25,7 @@ func TestOldRowsNeverComeBackWithoutTheNewerOnes(t *testing.T) {
 		must(t, w.Sync(ctx))
 		c, err := w.Cut()
 		must(t, err)
-		must(t, w.Release(c, 3))
+		must(t, w.Release(c, 3, nil))
 		for first := int64(4); first < 10; first += 3 {
 			must(t, w.Append(rows(first, first+2)))
 			must(t, w.Sync(ctx)) // durable before they are sent

@@ -10,15 +10,28 @@ import (
 // Cut is a place in the journal: the segments before it.
 type Cut uint64
 
+// checkpoint is what a Writer knows of the newest one.
+type checkpoint struct {
+	exists       bool
+	released     Cut            // segments below it are covered
+	releasedRows int64          // rows up to it are
+	saved        map[int64]bool // failed rows in it that are not gone
+	undone       []int64        // failed rows in it that are gone
+	cutting      bool           // another one is being made, or was and may be there
+	since        []int64        // failed rows that are gone since it was begun
+}
+
 // Cut ends the current segment. What is appended and settled from now on comes
 // after the place that it returns. A checkpoint is made in three steps: Cut,
 // write the checkpoint from what is in memory then or later, Release.
 func (w *Writer) Cut() (Cut, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if w.closed {
 		return 0, ErrClosed
 	}
+	w.cutting = true
+	_ = w.catchUp() // noted, and tried again
 	if w.current != nil && !w.current.started {
 		return Cut(w.current.number), nil
 	}
@@ -36,28 +49,75 @@ func (w *Writer) Cut() (Cut, error) {
 }
 
 // Release says that a checkpoint is durable that holds every row up to the
-// given number which waits, and every failed row, all as they were after Cut.
-// Segments before the cut are deleted when they have no other rows that wait.
-func (w *Writer) Release(cut Cut, upTo int64) error {
+// given number which waits, and every failed row, as they were after Cut. These
+// are the failed ones. Segments before the cut are deleted when they have no
+// other rows that wait.
+func (w *Writer) Release(cut Cut, upTo int64, failed []int64) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if w.closed {
 		return ErrClosed
 	}
-	w.checkpointed = true
+	w.exists = true
 	w.released, w.releasedRows = max(w.released, cut), max(w.releasedRows, upTo)
-	return w.noted("release", w.prune())
+	w.save(failed)
+	var err error
+	if len(w.undone) > 0 {
+		err = w.control(&control{settled: w.settled, gone: w.undone})
+	}
+	w.prune()
+	return w.noted("release", err)
+}
+
+// Checkpoint names the failed rows of the checkpoint that is recovered, after
+// Create and before Replay. As one of them was refused, everything that came
+// before it was settled, even if that is not noted here.
+func (rec *Recovery) Checkpoint(failed []int64) {
+	for _, seq := range failed {
+		rec.Settled = max(rec.Settled, seq)
+	}
+	w := rec.writer
+	w.mu.Lock()
+	defer w.unlock()
+	w.settled = max(w.settled, rec.Settled)
+	_ = w.catchUp() // noted, and tried again
+	w.save(failed)
+}
+
+// save notes the failed rows of a checkpoint. Which of them are gone is repeated
+// at the begin of each segment as long as it is the newest one.
+func (w *Writer) save(failed []int64) {
+	w.saved, w.undone = make(map[int64]bool, len(failed)), nil
+	for _, seq := range failed {
+		w.saved[seq] = true
+	}
+	gone := w.since
+	w.cutting, w.since = false, nil
+	w.forget(gone)
+}
+
+// forget notes that failed rows are gone.
+func (w *Writer) forget(gone []int64) {
+	if w.cutting {
+		w.since = append(w.since, gone...)
+	}
+	for _, seq := range gone {
+		if w.saved[seq] {
+			delete(w.saved, seq)
+			w.undone = append(w.undone, seq)
+		}
+	}
 }
 
 // prune deletes segments that are not needed, from the oldest to the first that
 // is. None is as long as a failure might be lost: its row would be too.
-func (w *Writer) prune() error {
+func (w *Writer) prune() {
+	w.undeleted = nil
 	for !w.held && len(w.backlog) == 0 && len(w.segments) > 0 && w.needless(w.segments[0]) {
-		if err := w.remove(w.segments[0]); err != nil {
-			return err
+		if w.undeleted = w.remove(w.segments[0]); w.undeleted != nil {
+			return
 		}
 	}
-	return nil
 }
 
 func (w *Writer) needless(s *segment) bool {
@@ -67,9 +127,14 @@ func (w *Writer) needless(s *segment) bool {
 	case s.number < uint64(w.released):
 		return s.last <= max(w.settledOnDisk(), w.releasedRows)
 	default:
-		// That failed rows are gone must be remembered while a checkpoint has them.
-		return s.last <= w.settledOnDisk() && s.live == 0 && !(s.gone && w.checkpointed)
+		return s.last <= w.settledOnDisk() && s.live == 0 && w.repeated()
 	}
+}
+
+// repeated reports whether the segment behind the oldest is on disk, which
+// repeats what must be known for the sake of the checkpoint.
+func (w *Writer) repeated() bool {
+	return !w.exists || len(w.segments) > 1 && (!w.cfg.Fsync || w.segments[1].firm > 0)
 }
 
 // settledOnDisk is how far a machine that dies remembers what is settled. Rows
@@ -79,7 +144,7 @@ func (w *Writer) settledOnDisk() int64 {
 	if w.cfg.Fsync {
 		return w.durableEnd
 	}
-	return w.settled
+	return w.marked
 }
 
 // remove deletes the oldest segment. The directory is made durable each time,
@@ -104,7 +169,7 @@ func (w *Writer) carry() error {
 		return nil
 	}
 	s := w.segments[0]
-	if s == w.current || s.file != nil || s.last > w.settled || s.live == 0 || s.gone && w.checkpointed {
+	if s == w.current || s.file != nil || s.last > w.settled || s.live == 0 {
 		return nil
 	}
 	var live int64
@@ -196,14 +261,11 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// empty reports whether no segment says anything that a recovery needs. With a
-// checkpoint that is so only if nothing has happened since.
+// empty reports whether no segment says anything that a recovery needs. As long
+// as there is a checkpoint, what is settled is needed.
 func (w *Writer) empty() bool {
-	if w.held {
+	if w.held || w.exists {
 		return false
-	}
-	if w.checkpointed {
-		return len(w.segments) == 1 && w.current != nil && !w.current.started && w.current.number == uint64(w.released)
 	}
 	for _, s := range w.segments {
 		if s.last > w.settled || s.live > 0 {

@@ -70,7 +70,6 @@ type segment struct {
 	size   int64 // of its valid records, header included
 	last   int64 // the highest arrival number in it, 0 without rows
 	live   int   // failures in it that no later record replaces
-	gone   bool  // it takes failed rows back
 
 	// Of segments that are read.
 	excess  int64 // bytes behind size
@@ -82,6 +81,7 @@ type segment struct {
 	crc     uint32    // of the header
 	prev    uint32    // check of the last record
 	firm    int64     // size that is durable
+	void    bool      // nothing of it was durable when an fsync failed
 }
 
 // Scan reads all segments of a journal. It changes nothing, but with
@@ -245,7 +245,6 @@ func (rec *Recovery) note(s *segment, c *control, off int64) {
 		delete(rec.failed, seq)
 		rec.gone[seq] = true
 	}
-	s.gone = s.gone || len(c.gone) > 0
 	for i := range c.failed {
 		rec.failed[c.failed[i].Seq] = place{number: s.number, off: off, bytes: c.failed[i].size()}
 		delete(rec.gone, c.failed[i].Seq)

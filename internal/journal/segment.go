@@ -80,34 +80,74 @@ func (w *Writer) room(n int64) error {
 	return nil
 }
 
-// begin makes a new segment. It begins with the control records that are not
-// durable, since what is before them in older segments may be lost when this one
-// is not, and then with what is settled: only in that order no failure is
-// forgotten.
+// begin makes a new segment. It begins with one record of all that must not be
+// lost: what the control records say that are not durable, since what is before
+// them in older segments may be lost when this one is not; what is settled; and
+// which failed rows of the checkpoint are gone. As it is one, no part of it can be
+// taken without the rest when writing fails half-way.
 func (w *Writer) begin() error {
 	h := w.cfg.header(w.next, w.last+1)
 	b := h.encode()
 	s := &segment{number: h.number, path: w.cfg.path(h.number), next: h.next, crc: h.crc, prev: h.crc}
-	head := append(slices.Clone(w.backlog), &entry{control: control{settled: w.settled}})
-	offsets := make([]int64, len(head))
-	for i, e := range head {
-		offsets[i] = int64(len(b))
-		record := e.append(make([]byte, headSize))
-		s.prev = s.seal(record, e.kind(), e.settled, 0)
-		b = append(b, record...)
+	c, off := w.summary(), int64(len(b))
+	record := c.append(make([]byte, headSize))
+	if len(record)-headSize > maxBody {
+		return fmt.Errorf("failed rows of %d bytes are too many for a record", len(record))
 	}
+	s.prev = s.seal(record, c.kind(), c.settled, 0)
+	b = append(b, record...)
 	s.size = int64(len(b))
 	if err := w.make(s, b); err != nil {
 		return err
 	}
+	w.written++
 	w.current, w.marked = s, w.settled
-	for i, e := range head {
-		w.written++
+	for _, e := range w.backlog {
 		e.written = w.written
-		w.refer(s, &e.control, offsets[i])
 	}
+	w.refer(s, c, off)
 	w.trimBacklog()
+	w.dropVoid()
 	return nil
+}
+
+// summary is what the records of the backlog say together.
+func (w *Writer) summary() *control {
+	c := &control{settled: w.settled, gone: slices.Concat(w.undone, w.since)}
+	gone := make(map[int64]bool, len(c.gone))
+	for _, e := range w.backlog {
+		c.gone = append(c.gone, e.gone...)
+	}
+	for _, seq := range c.gone {
+		gone[seq] = true
+	}
+	known := map[int64]bool{}
+	for _, e := range slices.Backward(w.backlog) { // the newest first
+		for _, f := range e.failed {
+			if !gone[f.Seq] && !known[f.Seq] {
+				known[f.Seq] = true
+				c.failed = append(c.failed, f)
+			}
+		}
+	}
+	return c
+}
+
+// dropVoid deletes segments of which nothing was durable when an fsync failed.
+// The rows in them are given up now that the current one begins with their
+// numbers, and it repeats all else. Else a disk that keeps failing would be
+// filled.
+func (w *Writer) dropVoid() {
+	w.segments = slices.DeleteFunc(w.segments, func(s *segment) bool {
+		if !s.void || s.next < w.current.next {
+			return false
+		}
+		err := w.cfg.FS.Remove(s.path)
+		if err != nil {
+			w.undeleted = err
+		}
+		return err == nil
+	})
 }
 
 // make makes the file of a new segment. What a failed attempt leaves that cannot

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -26,37 +25,41 @@ func (w *Writer) Settle(upTo int64, failed []Failure) error {
 		}
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if w.closed {
 		return ErrClosed
 	}
 	w.settled = max(w.settled, upTo)
 	err := w.control(&control{settled: w.settled, failed: failed})
-	if err = errors.Join(err, w.prune()); err == nil {
+	w.prune()
+	if err == nil {
 		err = w.carry()
 	}
 	return w.noted("settle", err)
 }
 
 // Amend notes that failed rows are gone, because they are stored now or a newer
-// row is, and that others have failed again, with their new history. Errors
-// are those of Settle.
+// row is, and that others have failed again, with their new history. It is called
+// when nothing waits that came before them. Errors are those of Settle.
 func (w *Writer) Amend(gone []int64, again []Failure) error {
 	if len(gone) == 0 && len(again) == 0 {
 		return nil
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if w.closed {
 		return ErrClosed
 	}
-	for i := range again {
-		if again[i].Seq > w.settled {
-			return fmt.Errorf("amend journal: failed row %d is above %d, what is settled", again[i].Seq, w.settled)
-		}
+	for _, seq := range gone {
+		w.settled = max(w.settled, seq)
 	}
+	for i := range again {
+		w.settled = max(w.settled, again[i].Seq)
+	}
+	w.forget(gone)
 	err := w.control(&control{settled: w.settled, gone: gone, failed: again})
-	return w.noted("amend", errors.Join(err, w.prune()))
+	w.prune()
+	return w.noted("amend", err)
 }
 
 func (w *Writer) noted(what string, err error) error {
@@ -70,14 +73,38 @@ func (w *Writer) noted(what string, err error) error {
 // control writes a control record, and those before it that could not be
 // written yet: failures must not come to light after what settles the rows.
 func (w *Writer) control(c *control) error {
-	if len(c.gone) > 0 || len(c.failed) > 0 {
-		w.backlog = append(w.backlog, &entry{control: c.clone()})
-		return w.flushBacklog()
+	if e := w.revise(c); len(e.gone) > 0 || len(e.failed) > 0 {
+		w.backlog = append(w.backlog, &entry{control: e})
 	}
-	if err := w.flushBacklog(); err != nil {
+	if err := w.flushBacklog(); err != nil || w.marked >= c.settled {
 		return err
 	}
-	return w.writeControl(c)
+	return w.writeControl(&control{settled: c.settled})
+}
+
+// revise brings records that could not be written up to date, so that they do
+// not pile up, and returns a copy of what is left of c: its memory is the
+// caller's.
+func (w *Writer) revise(c *control) control {
+	left := c.clone()
+	gone := make(map[int64]bool, len(c.gone))
+	for _, seq := range c.gone {
+		gone[seq] = true
+	}
+	for _, e := range w.backlog {
+		if e.written > 0 {
+			continue
+		}
+		e.failed = slices.DeleteFunc(e.failed, func(f Failure) bool { return gone[f.Seq] })
+		for i := range e.failed {
+			f := &e.failed[i]
+			if at := slices.IndexFunc(left.failed, func(again Failure) bool { return again.Seq == f.Seq }); at >= 0 {
+				*f = left.failed[at]
+				left.failed = slices.Delete(left.failed, at, at+1)
+			}
+		}
+	}
+	return left
 }
 
 // clone copies what the caller may change.
@@ -113,8 +140,7 @@ func (w *Writer) flushBacklog() error {
 // catchUp writes what could not be written, or was lost, of what is settled
 // and has failed.
 func (w *Writer) catchUp() error {
-	unwritten := slices.ContainsFunc(w.backlog, func(e *entry) bool { return e.written == 0 })
-	if w.marked == w.settled && !unwritten {
+	if w.marked == w.settled && !w.unwritten() {
 		return nil
 	}
 	return w.noted("settle", w.control(&control{settled: w.settled}))
@@ -142,7 +168,6 @@ func (w *Writer) refer(s *segment, c *control, off int64) {
 	for _, seq := range c.gone {
 		w.unrefer(seq)
 	}
-	s.gone = s.gone || len(c.gone) > 0
 	for i := range c.failed {
 		w.unrefer(c.failed[i].Seq)
 		w.failed[c.failed[i].Seq] = place{number: s.number, off: off, bytes: c.failed[i].size()}

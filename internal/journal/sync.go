@@ -1,8 +1,8 @@
 package journal
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,18 +15,19 @@ type durability struct {
 	durableRow int64         // of Writer.last
 	durableEnd int64         // of Writer.settled
 	dirDirty   bool          // files were made since the directory was durable
+	lost       bool          // the last attempt failed
 	syncs      int64
 	losses     int64
 }
 
 // Sync returns nil when every row that was given to Append before is on disk,
-// or is settled, and what Settle and Amend were told is on disk too. Without Fsync that means that the operating system has it,
-// and Sync does not wait. One fsync serves all callers that wait for it; ctx
-// ends the waiting only. *MissingError means that rows have to be appended
-// again.
+// or is settled, and what Settle and Amend were told is on disk too. Without
+// Fsync that means that the operating system has it, and Sync does not wait. One
+// fsync serves all callers that wait for it; if it fails, so do they all. ctx ends
+// the waiting only. *MissingError means that rows have to be appended again.
 func (w *Writer) Sync(ctx context.Context) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if err := w.complete(); err != nil {
 		return err
 	}
@@ -38,13 +39,22 @@ func (w *Writer) Sync(ctx context.Context) error {
 			return err
 		}
 		if w.losses != losses {
-			if err := w.complete(); err != nil {
-				return err
-			}
-			target, losses = w.written, w.losses
+			return cmp.Or(w.missing(w.offered), w.failure)
 		}
 	}
 	return nil
+}
+
+// Complete writes what could not be written of what Settle and Amend were told,
+// and returns what the journal lacks all the same, nil if nothing. It does not
+// wait for anything to be made durable.
+func (w *Writer) Complete() error {
+	w.mu.Lock()
+	defer w.unlock()
+	if err := w.complete(); err != nil {
+		return err
+	}
+	return w.lacks()
 }
 
 // complete sees to it that everything is written that the journal was given.
@@ -94,20 +104,19 @@ func (w *Writer) startSyncing() {
 	}()
 }
 
-// makeDurable is one attempt to make durable what is written when it begins.
+// makeDurable is one attempt to make durable what is written when it begins, and
+// what is settled then.
 func (w *Writer) makeDurable() (err error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
+	_ = w.catchUp()     // noted, and tried again
 	var dirty []segment // as they are now
 	for _, s := range w.segments {
 		if s.file != nil && (s.firm < s.size || s != w.current) {
 			dirty = append(dirty, *s)
 		}
 	}
-	written, row, settled, dir := w.written, w.last, w.settled, w.dirDirty
-	if len(w.backlog) > 0 { // what is settled is not even written
-		settled = 0
-	}
+	written, row, settled, dir := w.written, w.last, w.marked, w.dirDirty
 	w.dirDirty = false // files made from here on are the next attempt's
 	if len(dirty) > 0 || dir {
 		w.syncs++
@@ -118,6 +127,7 @@ func (w *Writer) makeDurable() (err error) {
 			w.lose(err)
 			written, row, settled = 0, 0, 0
 		} else {
+			w.lost = false
 			w.firmed(dirty)
 		}
 	}
@@ -125,7 +135,8 @@ func (w *Writer) makeDurable() (err error) {
 	w.trimBacklog()
 	close(w.round)
 	w.round = make(chan struct{})
-	return w.noted("make durable", errors.Join(err, w.prune()))
+	w.prune()
+	return w.noted("make durable", err)
 }
 
 func (w *Writer) fsync(dirty []segment, dir bool) error {
@@ -165,11 +176,11 @@ func (w *Writer) firmed(durable []segment) {
 // have to be appended again.
 func (w *Writer) lose(err error) {
 	w.losses++
-	w.failure, w.dirDirty = err, true
+	w.lost, w.failure, w.dirDirty = true, err, true
 	for _, s := range w.segments {
 		if s.file != nil {
 			s.file.Close() // what it could say is known
-			s.file = nil
+			s.file, s.void = nil, s.firm == 0
 		}
 	}
 	w.current = nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -40,17 +41,17 @@ type Writer struct {
 	offered int64 // the highest number given to Append
 	settled int64
 	marked  int64 // what the journal says is settled
-	failure error // what went wrong last; why rows between last and offered are missing
+	unkept  int64 // the highest number that Keep could not write
+	failure error // what went wrong last; why the journal lacks what it lacks
 
 	backlog []*entry        // control records to repeat should they be lost, oldest first
 	failed  map[int64]place // live failures
 	held    bool            // Replay still reads what earlier processes left
 
-	checkpointed bool   // there is a checkpoint: released is what it covers
-	released     Cut    // segments below it
-	releasedRows int64  // rows up to it
-	written      uint64 // records
+	written uint64 // records
+	checkpoint
 	durability
+	health
 }
 
 // Create begins a new part of the journal. It makes no file yet: a journal that
@@ -62,7 +63,8 @@ func (rec *Recovery) Create(last int64) *Writer {
 	w := &Writer{
 		cfg: rec.cfg, segments: rec.segments, next: rec.next, buf: make([]byte, headSize),
 		base: rec.Last, last: rec.Last, offered: rec.Last, settled: rec.Settled, marked: rec.Settled,
-		failed: maps.Clone(rec.failed), checkpointed: last > 0, held: !rec.replayed,
+		failed: maps.Clone(rec.failed), held: !rec.replayed,
+		checkpoint: checkpoint{exists: last > 0, since: slices.Collect(maps.Keys(rec.gone))},
 		durability: durability{round: make(chan struct{}), durableRow: rec.Last},
 	}
 	rec.writer = w
@@ -75,9 +77,9 @@ func (rec *Recovery) Create(last int64) *Writer {
 // release lets files be deleted, once Replay does not read them any more.
 func (w *Writer) release() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.held = false
-	_ = w.noted("release", w.prune()) // prune is repeated, and its error then reported
+	w.prune()
 }
 
 // Append writes the rows of b, whose arrival numbers must be contiguous. When
@@ -95,7 +97,7 @@ func (w *Writer) Append(b *tuple.Batch) error {
 		}
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	switch {
 	case w.closed:
 		return ErrClosed
@@ -110,9 +112,6 @@ func (w *Writer) Append(b *tuple.Batch) error {
 		w.failure = fmt.Errorf("append to journal: %w", err)
 		return w.failure
 	}
-	if w.offered < w.wanted() {
-		w.failure = nil
-	}
 	if cap(w.buf) > 2*maxBlock { // of an unusually large row
 		w.buf = make([]byte, headSize)
 	}
@@ -121,17 +120,18 @@ func (w *Writer) Append(b *tuple.Batch) error {
 
 // Keep writes some rows, in a journal that is not given all of them by Append.
 // Their arrival numbers ascend; those of several calls may come in any order.
-// When it returns nil, the operating system has them. After an error nothing is
-// missing: it is for the caller to judge.
+// When it returns nil, the operating system has them. After an error the journal
+// lacks them until they are settled.
 func (w *Writer) Keep(b *tuple.Batch) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if w.closed {
 		return ErrClosed
 	}
 	for _, run := range b.Runs() {
 		if err := w.block(keptKind, run); err != nil {
-			return fmt.Errorf("keep rows in journal: %w", err)
+			w.unkept = b.Rows[b.Len()-1].Seq
+			return w.noted("keep rows", err)
 		}
 		last := run.Rows[run.Len()-1].Seq
 		w.current.last = max(w.current.last, last)
