@@ -1,7 +1,9 @@
 package memdbwriter
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // pretendedDisk is a directory whose writes fail as those on a full disk do.
@@ -182,5 +185,139 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 		dir := readOnly(t)
 		_, err := New(patient(t), itemTable(t), p.Destination, Config{CheckpointDir: dir, Durability: level})
 		wantError(t, err, ErrConfig, "MEMORY_DB_CHECKPOINT_DIR", dir)
+	}
+}
+
+// An fsync that keeps failing must not keep anybody waiting, nobody having asked
+// for anything to be durable.
+func TestAnFsyncThatFailsForEver(t *testing.T) {
+	cfg, begin, _ := opFails(faultfs.Sync, syscall.EIO)(t)
+	cfg.Durability, cfg.SyncInterval, cfg.CheckpointInterval = DurabilityFsync, time.Hour, -1
+	sink := &script{}
+	w := scriptedWriter(t, sink, cfg)
+	begin()
+	for id := range int64(20) {
+		mustAdd[item](t, w, newItem(id, "row"))
+		mustSync[item](t, w)
+	}
+	if s := w.SyncStatus(); s.DiskError == nil || s.Synced != 20 {
+		t.Errorf("status: %+v", s)
+	}
+	if n := w.Stats().JournalFiles; n > 3 {
+		t.Errorf("%d files", n)
+	}
+	wantError(t, w.Stop(patient(t)), syscall.EIO)
+}
+
+// A row that is on its way from the journal to the staging table while the
+// journal is mended is not forgotten.
+func TestARowThatComesWhileTheJournalIsMended(t *testing.T) {
+	cfg, begin, end := opFails(faultfs.Write, syscall.ENOSPC)(t)
+	cfg.Durability, cfg.SyncInterval, cfg.CheckpointInterval = DurabilityJournal, time.Hour, -1
+	w := scriptedWriter(t, &script{}, cfg)
+	begin()
+	mustAdd[item](t, w, newItem(1, "one"))
+	if err := w.Persist(patient(t)); err == nil {
+		t.Fatal("Persist with a bad disk")
+	}
+	d := w.engine.disk
+	row := newItem(2, "two")
+	encoded, err := w.table.encode(nil, &row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := &tuple.Batch{}
+	two.Append(2, encoded)
+	d.append(two) // and not staged yet
+	end()
+	d.mu.Lock()
+	d.tried = time.Time{}
+	d.mu.Unlock()
+	if err := d.sync(patient(t)); err == nil || w.SyncStatus().DiskError == nil {
+		t.Errorf("the journal lacks a row, and all is well: %v", err)
+	}
+	if err := w.engine.store.Append(two); err != nil {
+		t.Fatal(err)
+	}
+	wantHealed(t, w)
+	crash(t, w, &cfg)
+	cfg.fs = nil
+	w = scriptedWriter(t, &script{}, cfg)
+	if s := w.SyncStatus(); s.Recovered != 2 {
+		t.Errorf("after a crash: %+v", s)
+	}
+	mustStop[item](t, w)
+}
+
+// A checkpoint that failed is forgotten when there is nothing left to save.
+func TestAFailedCheckpointThatIsNotNeededAnyMore(t *testing.T) {
+	cfg, begin, end := opFails(faultfs.Rename, syscall.EIO)(t)
+	cfg.SyncInterval, cfg.CheckpointInterval = time.Hour, -1
+	w := scriptedWriter(t, &script{}, cfg)
+	begin()
+	mustAdd[item](t, w, newItem(1, "one"))
+	if _, err := w.Checkpoint(patient(t)); err == nil {
+		t.Fatal("Checkpoint with a bad disk")
+	}
+	mustSync[item](t, w)
+	end()
+	if _, err := w.Checkpoint(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.SyncStatus(); s.State != StateOK || s.DiskError != nil {
+		t.Errorf("status: %+v", s)
+	}
+	mustStop[item](t, w)
+}
+
+// listener is told when a message is logged.
+type listener struct {
+	slog.Handler
+	message string
+	logged  chan<- struct{}
+}
+
+func (l listener) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l listener) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == l.message {
+		l.logged <- struct{}{}
+	}
+	return nil
+}
+
+// A disk that works again is used again, though no row comes and nobody asks.
+func TestADiskHealsByItself(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			t.Parallel()
+			cfg, begin, end := opFails(faultfs.Write, syscall.ENOSPC)(t)
+			cfg.Durability, cfg.SyncInterval, cfg.CheckpointInterval = level, time.Hour, -1
+			well := make(chan struct{}, 10)
+			cfg.Logger = slog.New(listener{slog.DiscardHandler, "disk is well again", well})
+			w := scriptedWriter(t, &script{}, cfg)
+			begin()
+			mustAdd[item](t, w, newItem(1, "one"))
+			mustSync[item](t, w) // which cannot be marked
+			mustAdd[item](t, w, newItem(2, "two"))
+			if _, err := w.engine.stager.flush(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			if s := w.SyncStatus(); s.DiskError == nil {
+				t.Errorf("status: %+v", s)
+			}
+			end()
+			<-well
+			if s := w.SyncStatus(); s.DiskError != nil || s.State != StateOK {
+				t.Errorf("status: %+v", s)
+			}
+			crash(t, w, &cfg)
+			cfg.fs = nil
+			w = scriptedWriter(t, &script{}, cfg)
+			if s := w.SyncStatus(); s.Recovered != 1 && w.engine.disk.rows || s.Recovered != 0 && !w.engine.disk.rows {
+				t.Errorf("after a crash: %+v", s)
+			}
+			mustStop[item](t, w)
+		})
 	}
 }

@@ -198,19 +198,19 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 func (d *disk) noteJournal(j *journal.Writer) {
 	d.health.Lock()
 	defer d.health.Unlock()
-	err := j.Err()
-	switch {
-	case err == nil && d.lacking != nil:
-		d.cfg.Logger.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
-	case err != nil:
+	before, err := d.lacking, j.Err()
+	if err != nil {
 		err = d.journalError(err)
-		if d.lacking == nil {
-			d.cfg.Logger.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
-		}
 		signal(d.unwell)
 	}
 	d.lacking = err
 	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
+	switch log := d.cfg.Logger; {
+	case before == nil && err != nil:
+		log.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
+	case before != nil && err == nil:
+		log.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
+	}
 	if err := j.Undeleted(); err != nil {
 		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
 // leaveLarge leaves rows 1 to 5 in a checkpoint, so large that each is recovered
@@ -183,4 +185,120 @@ func TestARecoveryThatFails(t *testing.T) {
 			mustStop[item](t, w)
 		})
 	}
+}
+
+// refusing is a script that refuses rows of some names.
+func refusing(names ...string) *script {
+	return &script{write: func(_ context.Context, batch []string) error {
+		for i, name := range batch {
+			if slices.Contains(names, name) {
+				return dest.RowErrorf(i, "name", "23514", "the name %q is refused", name)
+			}
+		}
+		return nil
+	}}
+}
+
+// What became of failed rows of an earlier writer is remembered over the next
+// death, too, though the journal has no rows of them.
+func TestARetryOfRecoveredFailedRows(t *testing.T) {
+	for _, level := range levels {
+		t.Run(string(level), func(t *testing.T) {
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+			w := scriptedWriter(t, refusing("bad 5", "bad 7"), cfg)
+			mustAdd[item](t, w, newItem(5, "bad 5"), newItem(7, "bad 7"))
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			mustAdd[item](t, w, newItem(100, "waits"))
+			abandon[item](w) // leaves a checkpoint
+
+			w = scriptedWriter(t, refusing("bad 7"), cfg)
+			stored, err := w.RetrySyncErrors(patient(t))
+			if wantError(t, err, ErrRowsFailed); stored != 1 {
+				t.Errorf("%d rows are stored by the retry", stored)
+			}
+			if s := w.SyncStatus(); s.DiskError != nil {
+				t.Errorf("status: %+v", s)
+			}
+			mustAdd[item](t, w, newItem(5, "newer"))
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			crash(t, w, &cfg)
+
+			sink := &script{}
+			w = scriptedWriter(t, sink, cfg)
+			if stored, err := w.RetrySyncErrors(patient(t)); err != nil || stored != 1 {
+				t.Errorf("the last retry stored %d rows, %q: %v", stored, sink.names(), err)
+			}
+			abandon[item](w)
+		})
+	}
+}
+
+// Behind a clean stop no older checkpoint comes to life again, whatever happens
+// to the last one.
+func TestAnOlderCheckpointStaysDead(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, path string){
+		"damaged": func(t *testing.T, path string) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text[strings.Index(string(text), "COMMIT;")-3] ^= 1
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"deleted": func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		for _, level := range levels {
+			t.Run(name+"/"+string(level), func(t *testing.T) {
+				cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+				w := scriptedWriter(t, &script{}, cfg)
+				mustAdd[item](t, w, newItem(1, "old"))
+				if _, err := w.Checkpoint(patient(t)); err != nil {
+					t.Fatal(err)
+				}
+				mustAdd[item](t, w, newItem(1, "new"))
+				mustStop[item](t, w)
+				files, err := filepath.Glob(filepath.Join(cfg.CheckpointDir, "checkpoint_*.sql"))
+				if err != nil || len(files) != 2 {
+					t.Fatal(files, err)
+				}
+				harm(t, slices.Max(files))
+				sink := &script{}
+				w = scriptedWriter(t, sink, cfg)
+				mustAdd[item](t, w, newItem(2, "later"))
+				if err := w.Persist(patient(t)); err != nil {
+					t.Error(err)
+				}
+				mustStop[item](t, w)
+				if names := sink.names(); !slices.Equal(names, []string{"later"}) {
+					t.Errorf("sent: %q", names)
+				}
+			})
+		}
+	}
+}
+
+// A checkpoint that is damaged within does not keep the journal from taking rows.
+func TestRowsAreJournaledBehindADamagedCheckpoint(t *testing.T) {
+	cfg := Config{CheckpointDir: t.TempDir(), Durability: DurabilityJournal, SyncInterval: time.Hour}
+	w := scriptedWriter(t, &script{}, cfg)
+	mustAdd[item](t, w, newItem(1, "spoilt"), newItem(2, "spoilt"))
+	abandon[item](w) // leaves a checkpoint
+	damageNewest("checkpoint_items*.sql", flip)(t, cfg.CheckpointDir)
+	w = scriptedWriter(t, &script{}, cfg)
+	mustAdd[item](t, w, newItem(3, "three"))
+	if err := w.Persist(patient(t)); err != nil {
+		t.Error(err)
+	}
+	crash(t, w, &cfg)
+	w = scriptedWriter(t, &script{}, cfg)
+	if s := w.SyncStatus(); s.Recovered != 1 {
+		t.Errorf("after a crash: %+v", s)
+	}
+	mustStop[item](t, w)
 }
