@@ -153,10 +153,14 @@ func (o *options) check() error {
 // settings reads the environment and the .env file, if there is one.
 func settings() (memdbwriter.Config, error) {
 	values, err := godotenv.Read(".env")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return memdbwriter.Config{}, fmt.Errorf("file .env: %w", err)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return memdbwriter.LoadConfig(values)
+	case errors.As(err, new(*fs.PathError)):
+		return memdbwriter.Config{}, err
+	default: // it quotes the file, in which there may be a password
+		return memdbwriter.Config{}, errors.New("the file .env has a line that is not NAME=value: mend it")
 	}
-	return memdbwriter.LoadConfig(values)
 }
 
 // scan checks everything that can be wrong before a scan touches a database,

@@ -547,6 +547,11 @@ func TestSettingsComeFromTheEnvFile(t *testing.T) {
 	if !strings.Contains(r.errout, "MEMORY_DB_SYNC_BATCH_SIZE") {
 		t.Errorf("got %s", r.errout)
 	}
+	check(t, os.WriteFile(".env", []byte("no line\nDATABASE_URL=postgres://joe:secret@h/db\n"), 0o600))
+	r = program(t.Context(), "-quiet", dir).want(t, exitUsage)
+	if !strings.Contains(r.errout, ".env") || strings.Contains(r.errout, "secret") {
+		t.Errorf("got %s", r.errout)
+	}
 }
 
 func TestWrongUsageTouchesNothing(t *testing.T) {
