@@ -204,8 +204,8 @@ func (w *BatchDBWriter[T]) begin() {
 
 // settle books a written batch and keeps what the destination refused.
 func (w *BatchDBWriter[T]) settle(b *batch) {
-	kept, superseded := w.keys.judge(b.flush, w.core.table.Keys)
-	w.keys.update(kept, superseded, w.core.table.Keys)
+	kept, superseded := w.keys.judge(b.flush, w.core.table.ReplaceKeys())
+	w.keys.update(kept, superseded, w.core.table.ReplaceKeys())
 	w.failed = slices.DeleteFunc(slices.Clone(w.failed), func(f stage.Failure) bool { return slices.Contains(superseded, f.Seq) })
 	for _, f := range kept {
 		f.Tuple = bytes.Clone(f.Tuple)
@@ -315,7 +315,7 @@ func (w *BatchDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, e
 	}
 	res, err := w.retry(ctx, w.reduce, w.keys, w.failed)
 	w.failed = amend(w.failed, res)
-	w.keys.update(nil, res.gone, w.core.table.Keys)
+	w.keys.update(nil, res.gone, w.core.table.ReplaceKeys())
 	w.mu.Lock()
 	w.ledger.settle(res.settlement)
 	w.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,20 +42,20 @@ func (b *boundary) set(at int64) {
 	}
 }
 
-// next returns the first boundary behind the last loaded row, 0 if there is
-// none, and whether one before it has rows that are not settled. Called with
-// the mutex.
-func (b *boundary) next(loaded, settled int64) (at int64, open bool) {
+// next returns the first boundary that a row does not lie behind, the highest
+// number if there is none, and whether one that it does lie behind has rows
+// before it that may not be settled. Called with the mutex.
+func (b *boundary) next(row, settled int64) (at int64, open bool) {
 	for len(b.at) > 0 && b.at[0] <= settled {
 		b.at = b.at[1:]
 	}
 	for _, at := range b.at {
-		if at > loaded {
+		if at >= row {
 			return at, open
 		}
 		open = true
 	}
-	return 0, open
+	return math.MaxInt64, open
 }
 
 // checkpointLoop makes a checkpoint at every interval, until ctx ends.

@@ -47,6 +47,9 @@ func TestDamagedFiles(t *testing.T) {
 			if s := w.SyncStatus(); s.Recovered != c.recovered {
 				t.Errorf("%d rows recovered, want %d", s.Recovered, c.recovered)
 			}
+			if _, err := w.Checkpoint(patient(t)); err != nil {
+				t.Fatal(err)
+			}
 			mustAdd[item](t, w, newItem(1000, "new"))
 			mustSync[item](t, w)
 			wantRows(t, p, "SELECT count(*) FROM items", fmt.Sprint(c.recovered+1))

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/dirlock"
 	"github.com/memdbwriter/memdbwriter/internal/dump"
 	"github.com/memdbwriter/memdbwriter/internal/journal"
@@ -178,6 +179,12 @@ func (d *disk) keep(rows *tuple.Batch) {
 	_ = d.journal.Keep(rows) // what it lacks it tells noteJournal
 }
 
+// receipt keeps the receipt of a transaction that is about to be committed.
+func (d *disk) receipt(ctx context.Context, r dest.Receipt) {
+	_ = d.journal.Receipt(journal.Receipt(r)) // what it lacks it tells noteJournal
+	d.syncBefore(ctx)
+}
+
 // settle notes that every row up to the given one has left the memory, but for
 // those that failed.
 func (d *disk) settle(upTo int64, failed []stage.Failure) {
@@ -247,8 +254,8 @@ func (d *disk) sync(ctx context.Context) error {
 	return err
 }
 
-// syncBefore makes rows durable before they are sent, at the level that
-// promises it: else a machine that dies could forget a row that the destination
+// syncBefore makes rows, or a receipt, durable before they are sent, at the level
+// that promises it: else a machine that dies could forget a row that the destination
 // has, remember an older one of its key, and write that over it later.
 func (d *disk) syncBefore(ctx context.Context) {
 	if d == nil || !d.fsync {

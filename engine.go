@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/journal"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 )
 
@@ -75,6 +76,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 			return err
 		}
 		e.stager.recovery.stager, e.stager.recovery.syncer, e.stager.recovery.call = e.stager, e.syncer, e.call
+		e.record(e.stager.recovery.journal.Receipts())
 		e.workers.Go(func() { e.checkpointLoop(e.life) })
 	}
 	e.workers.Go(func() { e.stager.loop(e.life) })
@@ -93,6 +95,23 @@ func (e *engine) start(ctx context.Context) (err error) {
 		e.workers.Wait()
 	}
 	return err
+}
+
+// record has the sink find out what became of transactions of an earlier writer,
+// and the journal keep the receipts of those to come, if rows must not be stored
+// twice and the sink can do that.
+func (e *engine) record(earlier []journal.Receipt) {
+	sink, ok := e.sink.(dest.Recorder)
+	if !ok || e.table.Policy != dest.InsertOnly {
+		return
+	}
+	receipts := make([]dest.Receipt, len(earlier))
+	for i, r := range earlier {
+		receipts[i] = dest.Receipt(r)
+		e.syncer.cuts = append(e.syncer.cuts, r.First-1, r.Last)
+	}
+	slices.Sort(e.syncer.cuts)
+	sink.Record(receipts, e.disk.receipt)
 }
 
 func newStager(e *engine) *stager {

@@ -117,7 +117,7 @@ func (c *core) retry(ctx context.Context, r *reducer, k failedKeys, page []stage
 	err := b.flush.run(ctx)
 
 	var res retried
-	res.again, res.gone = k.judge(b.flush, c.table.Keys)
+	res.again, res.gone = k.judge(b.flush, c.table.ReplaceKeys())
 	for i := range res.again {
 		f := &res.again[i]
 		f.Attempts += history[f.Seq].Attempts
@@ -153,7 +153,7 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 			return stored, amendErr
 		}
 		s.disk.amend(res.gone, res.again)
-		s.failed.update(nil, res.gone, s.table.Keys)
+		s.failed.update(nil, res.gone, s.table.ReplaceKeys())
 		s.front.settle(res.settlement)
 		stored += res.synced
 		if err != nil {
@@ -177,7 +177,7 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 			return discarded, err
 		}
 		s.disk.amend(gone, nil)
-		s.failed.update(nil, gone, s.table.Keys)
+		s.failed.update(nil, gone, s.table.ReplaceKeys())
 		discarded += int64(len(gone))
 	}
 }

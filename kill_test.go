@@ -26,7 +26,8 @@ import (
 //
 //   - every row that the dead process was promised is in the table, or a newer
 //     one of its key is; a promised row that the database refuses is listed
-//   - no key holds anything older than it held before
+//   - no key holds anything older than it held before, and no row is twice in a
+//     table without a key
 //   - nothing is there that was never added, and no refused row twice
 //   - refused rows that are tried again, once the database takes them, replace
 //     nothing newer
@@ -55,7 +56,8 @@ const (
 	// lifetime is more than a process needs to come to any step.
 	lifetime = 20 * time.Second
 
-	createNumbered = `CREATE TABLE numbered (id bigint PRIMARY KEY, version bigint NOT NULL, bad boolean NOT NULL CHECK (NOT bad), pad text NOT NULL)`
+	createNumbered = `CREATE TABLE numbered (id bigint NOT NULL, version bigint NOT NULL, bad boolean NOT NULL CHECK (NOT bad), pad text NOT NULL)`
+	keyNumbered    = `ALTER TABLE numbered ADD PRIMARY KEY (id)`
 )
 
 func numbered(n int64) numberedRow {
@@ -75,6 +77,7 @@ type life struct {
 	Step     string        // at which it is killed; empty: at a moment that the parent chooses
 	After    time.Duration // the process has run so long when it gets there
 	Hoard    int64         // so many rows are added and none is sent; 0: as many as possible, all are
+	Keyless  bool          // every row is a new one
 	Workers  int
 	Batch    int
 }
@@ -154,22 +157,27 @@ func plan(rng *rand.Rand, kills int) (plans []killPlan) {
 
 // chain is lives on one table and one directory, and what they were promised.
 type chain struct {
-	level Durability
-	rng   *rand.Rand
-	db    *pgtest.DB
-	dir   string
-	tally *killTally
+	level   Durability
+	keyless bool
+	rng     *rand.Rand
+	db      *pgtest.DB
+	dir     string
+	tally   *killTally
 
 	lives    int64
 	promises map[int64]int64 // the first number of a life: the last one that must not be lost
-	stored   map[int64]int64 // the newest version that a key was seen to have
+	stored   map[int64]int64 // the newest version that a key was seen to have; without keys a row's number stands for it
 }
 
 func newChain(t *testing.T, level Durability, rng *rand.Rand, tally *killTally) *chain {
 	db := pgtest.Open(t)
 	db.Exec(t, createNumbered)
+	keyless := rng.IntN(3) == 0
+	if !keyless {
+		db.Exec(t, keyNumbered)
+	}
 	return &chain{
-		level: level, rng: rng, db: db, dir: t.TempDir(), tally: tally,
+		level: level, keyless: keyless, rng: rng, db: db, dir: t.TempDir(), tally: tally,
 		promises: map[int64]int64{}, stored: map[int64]int64{},
 	}
 }
@@ -209,7 +217,7 @@ func (c *chain) recoverKilled(t *testing.T) {
 func (c *chain) life() life {
 	c.lives++
 	return life{
-		URL: c.db.URL, Dir: c.dir, Level: c.level, First: c.lives * perLife,
+		URL: c.db.URL, Dir: c.dir, Level: c.level, First: c.lives * perLife, Keyless: c.keyless,
 		Workers: 1 + 2*c.rng.IntN(2), Batch: 100 + c.rng.IntN(400),
 	}
 }
@@ -282,6 +290,14 @@ func (c *chain) journals() bool {
 	return c.level == DurabilityJournal || c.level == DurabilityFsync
 }
 
+// key is that of the row which is added as the n-th.
+func (c *chain) key(n int64) int64 {
+	if c.keyless {
+		return n
+	}
+	return numbered(n).ID
+}
+
 // table returns the version of each key, and checks that it was added.
 func (c *chain) table(t *testing.T) map[int64]int64 {
 	t.Helper()
@@ -294,7 +310,10 @@ func (c *chain) table(t *testing.T) map[int64]int64 {
 		if numbered(version).ID != id || version >= (c.lives+1)*perLife {
 			t.Errorf("key %d holds version %d, which was never added", id, version)
 		}
-		versions[id] = version
+		if versions[c.key(version)] != 0 {
+			t.Errorf("row %d, or its key, is in the table twice", version)
+		}
+		versions[c.key(version)] = version
 	}
 	return versions
 }
@@ -302,7 +321,7 @@ func (c *chain) table(t *testing.T) map[int64]int64 {
 // check recovers what is left and compares.
 func (c *chain) check(t *testing.T) {
 	t.Helper()
-	w, closeAll := openNumbered(t, life{URL: c.db.URL, Dir: c.dir, Level: c.level, Workers: 1})
+	w, closeAll := openNumbered(t, life{URL: c.db.URL, Dir: c.dir, Level: c.level, Keyless: c.keyless, Workers: 1})
 	defer closeAll()
 	if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
 		t.Fatal(err)
@@ -374,11 +393,11 @@ func (c *chain) checkPromise(t *testing.T, first int64, found map[int64]int64, r
 	for n := first; n <= c.promises[first]; n++ {
 		row := numbered(n)
 		switch {
-		case found[row.ID] >= n:
+		case found[c.key(n)] >= n:
 		case row.Bad && (refused[n] || c.level == DurabilityNone):
 		default:
 			if lost++; lost <= 5 {
-				t.Errorf("row %+v of %d promised ones is lost; its key holds version %d", row, c.promises[first]-first+1, found[row.ID])
+				t.Errorf("row %+v of %d promised ones is lost; its key holds version %d", row, c.promises[first]-first+1, found[c.key(n)])
 			}
 		}
 	}

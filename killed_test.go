@@ -109,7 +109,11 @@ func openNumbered(t *testing.T, l life) (w *MemoryDBWriter[numberedRow], closeAl
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := TableOf[numberedRow]("numbered")
+	var opts []TableOption
+	if l.Keyless {
+		opts = append(opts, OnConflict(ConflictInsertOnly))
+	}
+	table, err := TableOf[numberedRow]("numbered", opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

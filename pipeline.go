@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -93,10 +94,11 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		b, s.spare = s.spare[k-1], s.spare[:k-1]
 	}
 	if may, err := s.read(&b.Batch); err != nil || !may {
+		s.spare = append(s.spare, b)
 		return false, err
 	}
 	s.disk.syncBefore(ctx)
-	s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.Keys))
+	s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.ReplaceKeys()))
 	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
@@ -106,25 +108,27 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 	return true, nil
 }
 
-// read takes the next rows from the staging table. None of them lies behind the
-// boundary if the first lies before it; and before any behind it is read, all
-// before it must be settled.
+// read takes the next rows from the staging table. None of them lies behind a
+// boundary or a cut if the first does not; and before any behind a boundary is
+// read, all before it must be settled.
 func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	s.boundary.mu.Lock()
 	defer s.boundary.mu.Unlock()
-	at, open := s.boundary.next(s.loaded, s.settled)
-	if open && len(s.flying)+len(s.landed) > 0 {
-		return false, nil
-	}
 	if err := s.store.Read(s.loaded, s.cfg.SyncBatchSize, maxBatchBytes, into); err != nil {
 		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
-	}
-	if at > 0 {
-		into.Rows = into.Rows[:upToSeq(into, at)]
 	}
 	if into.Len() == 0 {
 		return false, errors.New("memdbwriter: the staging table lost rows")
 	}
+	first := into.Rows[0].Seq
+	at, open := s.boundary.next(first, s.settled)
+	if open && len(s.flying)+len(s.landed) > 0 {
+		return false, nil
+	}
+	if i, _ := slices.BinarySearch(s.cuts, first); i < len(s.cuts) {
+		at = min(at, s.cuts[i])
+	}
+	into.Rows = into.Rows[:upToSeq(into, at)]
 	return true, nil
 }
 
@@ -151,7 +155,7 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 // books its rows.
 func (s *syncer) settle(ev *SyncEvent) error {
 	b := s.landed[0]
-	kept, superseded := s.failed.judge(b.flush, s.table.Keys)
+	kept, superseded := s.failed.judge(b.flush, s.table.ReplaceKeys())
 	if err := s.keepBehind(b.hi, kept); err != nil {
 		return err
 	}
@@ -167,7 +171,7 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	s.disk.settle(b.hi, kept)
 	step("batch settled")
 	s.settled = b.hi
-	s.failed.update(kept, superseded, s.table.Keys)
+	s.failed.update(kept, superseded, s.table.ReplaceKeys())
 	stored, bytes := b.flush.rows()
 	n := settlement{synced: stored, syncedBytes: bytes, bytes: b.readBytes}
 	n.failed = int64(len(kept) - len(superseded))
@@ -194,7 +198,7 @@ func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
 		return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
 	}
 	keys := failedKeys{}
-	keys.update(failed, nil, s.table.Keys)
-	s.disk.keep(keys.rowsOf(behind, s.table.Keys))
+	keys.update(failed, nil, s.table.ReplaceKeys())
+	s.disk.keep(keys.rowsOf(behind, s.table.ReplaceKeys()))
 	return nil
 }

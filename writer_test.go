@@ -349,3 +349,29 @@ func TestTheNumberOfFailedRowsIsLimited(t *testing.T) {
 		}
 	})
 }
+
+// Where every row is a new one, none replaces a refused one, whatever columns they
+// have in common.
+func TestNoRowReplacesAnotherWithoutAKey(t *testing.T) {
+	for kind, batch := range writers {
+		t.Run(kind, func(t *testing.T) {
+			p := postgresPlace(t)
+			p.createItems(t)
+			p.exec(t, "ALTER TABLE items DROP CONSTRAINT items_pkey")
+			w := openWriter(t, itemTable(t, OnConflict(ConflictInsertOnly)), p.Destination, Config{DisableMemoryDB: batch})
+			mustAdd(t, w, newItem(1, badName))
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			mustAdd(t, w, newItem(1, "good"))
+			wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			if s := w.SyncStatus(); s.Failed != 1 || s.Synced != 1 || s.Superseded != 0 {
+				t.Errorf("status: %+v", s)
+			}
+			p.exec(t, "ALTER TABLE items DROP CONSTRAINT no_bad")
+			if stored, err := w.RetrySyncErrors(patient(t)); stored != 1 || err != nil {
+				t.Errorf("the retry stored %d rows: %v", stored, err)
+			}
+			wantRows(t, p, "SELECT name FROM items ORDER BY name", "bad", "good")
+			mustStop(t, w)
+		})
+	}
+}

@@ -48,6 +48,15 @@ type Table struct {
 	DDL func(dialect string) []string
 }
 
+// ReplaceKeys is how many leading columns tell which older row a newer one
+// replaces; 0 if it replaces none.
+func (t *Table) ReplaceKeys() int {
+	if t.Policy == InsertOnly {
+		return 0
+	}
+	return t.Keys
+}
+
 // String is the table's name as a person writes it.
 func (t *Table) String() string {
 	if t.Schema == "" {
@@ -106,9 +115,30 @@ type Sink interface {
 	// until it is closed, and finds out whether it got in before it stores it
 	// again; where the database cannot tell, the rows are stored again and an
 	// error is logged. So an InsertOnly batch must be written again with the
-	// very same rows, and is taken apart only after a ClassRow error.
+	// very same rows, and is taken apart only after a ClassRow error. See
+	// Recorder for how that outlives the process.
 	Write(ctx context.Context, b *tuple.Batch) (Result, error)
 
 	// Close releases what Bind and Write took. No call may be under way.
 	Close() error
+}
+
+// Recorder is a Sink that can find out what became of an InsertOnly transaction
+// of another process.
+type Recorder interface {
+	Sink
+
+	// Record is called once, before the first Write. From then on keep is
+	// called with the receipt of every InsertOnly transaction before its
+	// COMMIT is sent; it returns when the receipt is as safe as it can be.
+	// earlier are receipts that another process kept: before Write stores rows
+	// of theirs, it finds out whether they are in. Each batch must then have
+	// either only rows of such a receipt or none.
+	Record(earlier []Receipt, keep func(context.Context, Receipt))
+}
+
+// Receipt names an InsertOnly transaction.
+type Receipt struct {
+	First, Last int64  // its rows: all of those that waited, or had failed, with arrival numbers from First to Last
+	Token       []byte // the Sink's own
 }

@@ -31,6 +31,7 @@ const (
 	settleKind
 	amendKind
 	keptKind
+	receiptsKind
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -184,11 +185,12 @@ func decodeRows(b *tuple.Batch, body []byte, seq int64, fields int) error {
 	return nil
 }
 
-// control is what a settle or amend record says.
+// control is what a settle, amend or receipts record says.
 type control struct {
-	settled int64
-	gone    []int64
-	failed  []Failure
+	settled  int64
+	gone     []int64
+	failed   []Failure
+	receipts receipts // only when read
 }
 
 func (c *control) kind() kind {

@@ -26,7 +26,7 @@
 //		}
 //		struct record {
 //			byte   magic[4]            // "\xf5JR\n"
-//			uint32 kind                // 1 rows, 2 settle, 3 amend, 4 kept
+//			uint32 kind                // 1 rows, 2 settle, 3 amend, 4 kept, 5 receipts
 //			uint32 length              // of the body
 //			int64  seq                 // rows, kept: of the first row; else: all up to here is settled
 //			uint64 firm                // the file was durable up to here when this was written
@@ -41,6 +41,7 @@
 //	struct kept   rows                                              // of a journal that is not given every row
 //	struct settle { uint32 n; failure failed[n] }
 //	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }   // gone: failed rows that are no more
+//	struct receipts { uint32 n; struct { int64 first, last; string token } receipt[n] }
 //	struct failure {
 //		int64 seq; string tuple, sqlstate, column, message
 //		uint32 attempts; int64 first, last   // microseconds since 1970
@@ -51,7 +52,8 @@
 // amend record takes failed rows back. A failure holds its row, so that one
 // failed row does not keep the megabytes around it. Every segment begins with
 // what is settled, and with the failed rows of the newest checkpoint that are
-// gone: what an older one said about that is never needed.
+// gone: what an older one said about that is never needed. The same goes for
+// receipts, which name the transactions whose outcome is not noted yet.
 //
 // # Assumptions
 //

@@ -513,3 +513,51 @@ func TestKeptRows(t *testing.T) {
 		t.Errorf("%d segments are left", f.Segments)
 	}
 }
+
+// Receipts are known as long as nobody has noted what became of their rows.
+func TestReceipts(t *testing.T) {
+	fs := newFS()
+	cfg := config(fs)
+	cfg.SegmentBytes = 500
+	w := open(t, cfg)
+	must(t, w.Append(rows(1, 20)))
+	for _, r := range []journal.Receipt{{First: 1, Last: 5, Token: []byte("a")}, {First: 6, Last: 10, Token: []byte("b")}} {
+		must(t, w.Receipt(r))
+	}
+	known := func(want ...string) *found {
+		t.Helper()
+		f := replay(t, config(fs.Copy()), 0)
+		var got []string
+		for _, r := range f.Receipts() {
+			got = append(got, string(r.Token))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("receipts %q, want %q", got, want)
+		}
+		return f
+	}
+	known("a", "b")
+	must(t, w.Settle(5, []journal.Failure{failure(2), failure(3)}))
+	known("b")
+	for n := int64(21); n < 60; n++ {
+		must(t, w.Append(rows(n, n)))
+	}
+	cut, err := w.Cut()
+	must(t, err)
+	must(t, w.Release(cut, 59, []int64{2, 3}))
+	if f := known("b"); f.Segments > 1 {
+		t.Errorf("%d segments behind a checkpoint", f.Segments)
+	}
+	must(t, w.Settle(59, nil))
+	known()
+	must(t, w.Receipt(journal.Receipt{First: 2, Last: 3, Token: []byte("again")}))
+	known("again")
+	must(t, w.Receipt(journal.Receipt{First: 3, Last: 3, Token: []byte("alone")}))
+	must(t, w.Amend([]int64{2}, nil)) // it was refused as a whole
+	known("alone")
+	_, err = w.Cut()
+	must(t, err)
+	known("alone")
+	must(t, w.Amend(nil, []journal.Failure{failure(3)}))
+	known()
+}

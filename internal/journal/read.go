@@ -142,6 +142,9 @@ func (r *segmentReader) decode() (c *control, err error) {
 	switch r.head.kind {
 	case rowsKind, keptKind:
 		err = decodeRows(&r.rows, r.body, r.head.seq, len(r.header.columns))
+	case receiptsKind:
+		c = &control{settled: r.head.seq}
+		c.receipts, err = decodeReceipts(r.body)
 	case settleKind, amendKind:
 		c, err = decodeControl(r.head, r.body, len(r.header.columns))
 	default:

@@ -122,19 +122,19 @@ func (w *Writer) prune() {
 
 func (w *Writer) needless(s *segment) bool {
 	switch {
-	case s == w.current || s.file != nil:
+	case s == w.current || s.file != nil || !w.repeated():
 		return false
 	case s.number < uint64(w.released):
 		return s.last <= max(w.settledOnDisk(), w.releasedRows)
 	default:
-		return s.last <= w.settledOnDisk() && s.live == 0 && w.repeated()
+		return s.last <= w.settledOnDisk() && s.live == 0
 	}
 }
 
 // repeated reports whether the segment behind the oldest is on disk, which
-// repeats what must be known for the sake of the checkpoint.
+// repeats what must be known for the sake of the checkpoint, and the receipts.
 func (w *Writer) repeated() bool {
-	return !w.exists || len(w.segments) > 1 && (!w.cfg.Fsync || w.segments[1].firm > 0)
+	return !w.exists && len(w.receipts) == 0 || len(w.segments) > 1 && (!w.cfg.Fsync || w.segments[1].firm > 0)
 }
 
 // settledOnDisk is how far a machine that dies remembers what is settled. Rows

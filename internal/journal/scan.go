@@ -49,9 +49,10 @@ type Recovery struct {
 	segments []*segment // in the order of their age
 	failed   map[int64]place
 	gone     map[int64]bool // failed rows that were taken back
-	broken   []string       // files without a header, to be moved aside
-	next     uint64         // number of the next segment
-	writer   *Writer        // what Create made
+	receipts receipts
+	broken   []string // files without a header, to be moved aside
+	next     uint64   // number of the next segment
+	writer   *Writer  // what Create made
 	replayed bool
 }
 
@@ -130,6 +131,7 @@ func (rec *Recovery) makeDurable() error {
 		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			return fmt.Errorf("fsync %s: %w", s.path, err)
 		}
+		s.firm = s.size
 	}
 	return rec.cfg.FS.SyncDir(rec.cfg.Dir)
 }
@@ -240,6 +242,7 @@ func (rec *Recovery) scan(s *segment) error {
 
 // note applies what a control record at off says.
 func (rec *Recovery) note(s *segment, c *control, off int64) {
+	rec.receipts = rec.receipts.settle(rec.Settled, c.settled)
 	rec.Settled = max(rec.Settled, c.settled)
 	for _, seq := range c.gone {
 		delete(rec.failed, seq)
@@ -249,6 +252,7 @@ func (rec *Recovery) note(s *segment, c *control, off int64) {
 		rec.failed[c.failed[i].Seq] = place{number: s.number, off: off, bytes: c.failed[i].size()}
 		delete(rec.gone, c.failed[i].Seq)
 	}
+	rec.receipts = rec.receipts.amend(c).add(c.receipts)
 }
 
 // each visits the valid records of a segment, with a nil control for rows. It

@@ -96,6 +96,11 @@ func (w *Writer) begin() error {
 	}
 	s.prev = s.seal(record, c.kind(), c.settled, 0)
 	b = append(b, record...)
+	if len(w.receipts) > 0 {
+		record = w.receipts.append(make([]byte, headSize))
+		s.prev = s.seal(record, receiptsKind, c.settled, 0)
+		b = append(b, record...)
+	}
 	s.size = int64(len(b))
 	if err := w.make(s, b); err != nil {
 		return err

@@ -29,6 +29,7 @@ func (w *Writer) Settle(upTo int64, failed []Failure) error {
 	if w.closed {
 		return ErrClosed
 	}
+	w.receipts = w.receipts.settle(w.settled, upTo)
 	w.settled = max(w.settled, upTo)
 	err := w.control(&control{settled: w.settled, failed: failed})
 	w.prune()
@@ -57,7 +58,9 @@ func (w *Writer) Amend(gone []int64, again []Failure) error {
 		w.settled = max(w.settled, again[i].Seq)
 	}
 	w.forget(gone)
-	err := w.control(&control{settled: w.settled, gone: gone, failed: again})
+	c := &control{settled: w.settled, gone: gone, failed: again}
+	w.receipts = w.receipts.amend(c)
+	err := w.control(c)
 	w.prune()
 	return w.noted("amend", err)
 }

@@ -44,9 +44,10 @@ type Writer struct {
 	unkept  int64 // the highest number that Keep could not write
 	failure error // what went wrong last; why the journal lacks what it lacks
 
-	backlog []*entry        // control records to repeat should they be lost, oldest first
-	failed  map[int64]place // live failures
-	held    bool            // Replay still reads what earlier processes left
+	backlog  []*entry        // control records to repeat should they be lost, oldest first
+	failed   map[int64]place // live failures
+	receipts receipts
+	held     bool // Replay still reads what earlier processes left
 
 	written uint64 // records
 	checkpoint
@@ -63,7 +64,7 @@ func (rec *Recovery) Create(last int64) *Writer {
 	w := &Writer{
 		cfg: rec.cfg, segments: rec.segments, next: rec.next, buf: make([]byte, headSize),
 		base: rec.Last, last: rec.Last, offered: rec.Last, settled: rec.Settled, marked: rec.Settled,
-		failed: maps.Clone(rec.failed), held: !rec.replayed,
+		failed: maps.Clone(rec.failed), receipts: slices.Clone(rec.receipts), held: !rec.replayed,
 		checkpoint: checkpoint{exists: last > 0, since: slices.Collect(maps.Keys(rec.gone))},
 		durability: durability{round: make(chan struct{}), durableRow: rec.Last},
 	}

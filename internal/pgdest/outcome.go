@@ -1,13 +1,16 @@
 package pgdest
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -34,6 +37,10 @@ import (
 //   - otherwise, or if the server keeps no record that old: unknown. The batch
 //     is written again, because a row twice is better than a row lost, and the
 //     log says so as an error.
+//
+// A process may die there, too, or after the answer and before it has noted it.
+// So the receipt is handed out before COMMIT (see dest.Recorder), and the next
+// process asks in the same way.
 
 // server tells servers and their lives apart.
 type server struct {
@@ -41,23 +48,87 @@ type server struct {
 	life   string // another one after a crash, and on a standby
 }
 
-// receipt names a transaction whose COMMIT was not answered, so that another
-// session can ask for its outcome. It is zero where the server cannot tell.
+// receipt names a transaction, so that another session can ask for its outcome.
+// It is zero where the server cannot tell.
 type receipt struct {
 	server server
 	xid    uint64
 	pid    string // of the session's process
 }
 
-// rowRange names the rows of an insert-only batch, which are in the order of
-// their arrival.
-type rowRange struct {
-	first, last int64
-	n           int
+// token is a receipt as other processes get it.
+type token struct {
+	System, Life string
+	XID          uint64
+	PID          string
 }
 
-func rangeOf(b *tuple.Batch) rowRange {
-	return rowRange{b.Rows[0].Seq, b.Rows[b.Len()-1].Seq, b.Len()}
+// doubt is an insert-only transaction of which it is not known whether it got in.
+type doubt struct {
+	first, last int64 // its rows
+	n           int   // how many; 0 if it is another process's, which knew
+	receipt     receipt
+	answer      outcome
+}
+
+// doubts are those of a Sink.
+type doubts struct {
+	mu  sync.Mutex
+	all []*doubt
+}
+
+// about returns those that concern the rows of a batch.
+func (d *doubts) about(b *tuple.Batch) (some []*doubt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
+	for _, one := range d.all {
+		if one.first <= first && last <= one.last && (one.n == 0 || one.n == b.Len()) {
+			some = append(some, one)
+		}
+	}
+	return some
+}
+
+func (d *doubts) add(one *doubt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, one)
+}
+
+// forget forgets one that is answered, unless other batches may ask again.
+func (d *doubts) forget(one *doubt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = slices.DeleteFunc(d.all, func(o *doubt) bool { return o == one && o.n > 0 })
+}
+
+var _ dest.Recorder = (*Sink)(nil)
+
+// Record implements dest.Recorder.
+func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
+	s.keep = keep
+	for _, e := range earlier {
+		one := &doubt{first: e.First, last: e.Last}
+		var t token
+		if err := json.Unmarshal(e.Token, &t); err == nil { // else nothing can be asked
+			one.receipt = receipt{server: server{t.System, t.Life}, xid: t.XID, pid: t.PID}
+		}
+		s.doubts.add(one)
+	}
+}
+
+// record hands out the receipt of a transaction that is about to be committed.
+func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
+	if s.keep == nil {
+		return nil
+	}
+	t, err := json.Marshal(token{r.server.system, r.server.life, r.xid, r.pid})
+	if err != nil {
+		return err
+	}
+	s.keep(ctx, dest.Receipt{First: b.Rows[0].Seq, Last: b.Rows[b.Len()-1].Seq, Token: t})
+	return ctx.Err()
 }
 
 // identify asks which server this is. One that cannot tell the outcome of a
@@ -98,11 +169,15 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 		}
 		r.pid = f[1]
 		sql += ";\nCOMMIT"
+		if err := s.record(ctx, b, r); err != nil {
+			rollBack(ctx, pg, res)
+			return err
+		}
 	}
 	res.RoundTrips++
 	err := copyFrom(ctx, pg, sql, b, encoded)
 	if err != nil && (pg.IsClosed() || unknownOutcome(err)) {
-		s.doubts.Store(rangeOf(b), r)
+		s.doubts.add(&doubt{first: b.Rows[0].Seq, last: b.Rows[b.Len()-1].Seq, n: b.Len(), receipt: r})
 		err = fmt.Errorf("it is not known whether the batch got in, which is found out before it is written again: %w", err)
 	}
 	if err != nil {
@@ -127,22 +202,30 @@ func unknownOutcome(err error) bool {
 	return errors.As(err, &pe) && (pe.Code == "40003" || pe.Code == "08007")
 }
 
-// settle finds out what became of an earlier attempt to write the batch, if
-// that is not known. It reports whether the batch is in. After an error
-// nothing is known yet.
+// settle finds out what became of earlier attempts to write the batch, where
+// that is not known. It reports whether the batch is in. After an error nothing
+// is known yet.
 func (s *Sink) settle(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (stored bool, err error) {
-	rows := rangeOf(b)
-	doubt, ok := s.doubts.Load(rows)
-	if !ok {
-		return false, nil
+	for _, one := range s.doubts.about(b) {
+		if one.answer == unasked {
+			if one.answer, err = s.ask(ctx, pg, one, res); err != nil {
+				return false, err
+			}
+		}
+		stored = stored || one.answer == committed
+		s.doubts.forget(one)
 	}
-	r := doubt.(receipt)
-	answer := unknown
+	return stored, nil
+}
+
+// ask finds out what became of a transaction.
+func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest.Result) (outcome, error) {
+	r, answer := one.receipt, unknown
 	if r.xid != 0 {
 		res.RoundTrips++
 		f, err := queryRow(ctx, pg, identitySQL+", "+outcomeSQL(r.xid))
 		if err != nil {
-			return false, classify(fmt.Errorf("asking for the outcome of transaction %d: %w", r.xid, err))
+			return unasked, classify(fmt.Errorf("asking for the outcome of transaction %d: %w", r.xid, err))
 		}
 		answer = r.judge(server{f[0], f[1]}, f[2])
 	}
@@ -150,23 +233,23 @@ func (s *Sink) settle(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, re
 	case running:
 		res.RoundTrips++
 		if _, err := pg.Exec(ctx, abandonSQL(r)).ReadAll(); err != nil {
-			return false, classify(fmt.Errorf("ending the session of transaction %d: %w", r.xid, err))
+			return unasked, classify(fmt.Errorf("ending the session of transaction %d: %w", r.xid, err))
 		}
-		return false, fmt.Errorf("transaction %d, whose COMMIT was not answered, has not ended yet", r.xid)
+		return unasked, fmt.Errorf("transaction %d, whose COMMIT was not answered, has not ended yet", r.xid)
 	case unknown:
 		s.log.ErrorContext(ctx, "rows may be in the table twice: the answer to a COMMIT was lost, and the server cannot tell its outcome",
-			slog.String("table", s.table.String()), slog.String("destination", s.db.String()), slog.Int("rows", rows.n),
-			slog.Int64("first", rows.first), slog.Int64("last", rows.last),
+			slog.String("table", s.table.String()), slog.String("destination", s.db.String()),
+			slog.Int64("rows", cmp.Or(int64(one.n), one.last-one.first+1)), slog.Int64("first", one.first), slog.Int64("last", one.last),
 			slog.String("condition", "xmin = '"+strconv.FormatUint(uint64(uint32(r.xid)), 10)+"'"))
 	}
-	s.doubts.Delete(rows)
-	return answer == committed, nil
+	return answer, nil
 }
 
 type outcome uint8
 
 const (
-	unknown outcome = iota
+	unasked outcome = iota
+	unknown
 	committed
 	aborted
 	running

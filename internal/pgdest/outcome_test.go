@@ -302,3 +302,48 @@ func TestLives(t *testing.T) {
 		t.Error("an immediate shutdown does not begin another life")
 	}
 }
+
+// A receipt of another process is asked for before rows of it are written, in
+// whatever portions; where there is no answer they are written, and that is said.
+func TestReceiptsOfAnotherProcess(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, linesDDL)
+	receipts := map[int64]dest.Receipt{}
+	writer := open(t, db.URL, lines())
+	writer.Record(nil, func(_ context.Context, r dest.Receipt) { receipts[r.First] = r })
+	for _, first := range []int64{1, 11} {
+		if _, err := writer.Write(t.Context(), numbered(first, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Exec(t, "TRUNCATE log")
+	elsewhere := receipts[11]
+	elsewhere.Token = bytes.Replace(elsewhere.Token, []byte(`"System":"`), []byte(`"System":"9`), 1)
+	for _, c := range []struct {
+		name    string
+		receipt dest.Receipt
+		want    string // rows in the table
+		loud    bool
+	}{
+		{"committed", receipts[1], "0", false},
+		{"another server", dest.Receipt{First: 1, Last: 10, Token: elsewhere.Token}, "10", true},
+		{"nonsense", dest.Receipt{First: 1, Last: 10, Token: []byte("{")}, "10", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db.Exec(t, "TRUNCATE log")
+			s := open(t, db.URL, lines())
+			log := &bytes.Buffer{}
+			s.log = slog.New(slog.NewTextHandler(log, nil))
+			s.Record([]dest.Receipt{c.receipt}, nil)
+			for _, first := range []int64{1, 6} {
+				if _, err := s.Write(t.Context(), numbered(first, 5)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			equal(t, db.Rows(t, "SELECT count(*) FROM log"), c.want)
+			if n := strings.Count(log.String(), "rows may be in the table twice"); n > 1 || (n == 1) != c.loud {
+				t.Errorf("log: %s", log)
+			}
+		})
+	}
+}

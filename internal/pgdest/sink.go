@@ -26,7 +26,8 @@ type Sink struct {
 	// yet, or seen before something happened after which it may be another.
 	plan    atomic.Pointer[plan]
 	choice  choice
-	doubts  sync.Map // rowRange to receipt: the insert-only batches that may be in
+	doubts  doubts                              // the insert-only batches that may be in
+	keep    func(context.Context, dest.Receipt) // see Record; may be nil
 	ghosts  ghosts
 	buffers sync.Pool // of *[]byte, for encoded batches
 

@@ -1,0 +1,97 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
+
+// Receipt names a transaction that stores rows which must not be stored twice.
+// It is written before the COMMIT is sent. What became of it is noted with the
+// rows; should that be missing after a crash, the destination can be asked.
+type Receipt struct {
+	First, Last int64 // arrival numbers of its first row and its last
+	Token       []byte
+}
+
+// receipts are those whose outcome is not noted.
+type receipts []Receipt
+
+// add adds some that are not known yet.
+func (r receipts) add(more []Receipt) receipts {
+	for _, m := range more {
+		known := slices.ContainsFunc(r, func(o Receipt) bool {
+			return o.First == m.First && o.Last == m.Last && bytes.Equal(o.Token, m.Token)
+		})
+		if !known {
+			r = append(r, m)
+		}
+	}
+	return r
+}
+
+// settle leaves out those of rows that waited and are settled now.
+func (r receipts) settle(before, upTo int64) receipts {
+	return slices.DeleteFunc(r, func(o Receipt) bool { return o.First > before && o.Last <= upTo })
+}
+
+// amend leaves out those of failed rows of which one is gone or has failed again:
+// the outcome of a transaction is that of all its rows.
+func (r receipts) amend(c *control) receipts {
+	return slices.DeleteFunc(r, func(o Receipt) bool {
+		within := func(seq int64) bool { return seq >= o.First && seq <= o.Last }
+		return o.Last <= c.settled && (slices.ContainsFunc(c.gone, within) ||
+			slices.ContainsFunc(c.failed, func(f Failure) bool { return within(f.Seq) }))
+	})
+}
+
+// append appends the body of a record.
+func (r receipts) append(b []byte) []byte {
+	be := binary.BigEndian
+	b = be.AppendUint32(b, uint32(len(r)))
+	for _, o := range r {
+		b = be.AppendUint64(b, uint64(o.First))
+		b = be.AppendUint64(b, uint64(o.Last))
+		b = appendString(b, string(o.Token))
+	}
+	return b
+}
+
+func decodeReceipts(body []byte) (receipts, error) {
+	r := reader{b: body}
+	var all receipts
+	for n := r.count(8 + 8 + 4); n > 0; n-- {
+		o := Receipt{First: r.int64(), Last: r.int64(), Token: bytes.Clone(r.string())}
+		if r.failed || o.First <= 0 || o.Last < o.First {
+			return nil, errBody
+		}
+		all = append(all, o)
+	}
+	if !r.done() {
+		return nil, errBody
+	}
+	return all, nil
+}
+
+// Receipt writes a receipt. When it returns nil, the operating system has it.
+func (w *Writer) Receipt(r Receipt) error {
+	w.mu.Lock()
+	defer w.unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	r.Token = bytes.Clone(r.Token)
+	w.receipts = w.receipts.add([]Receipt{r})
+	before := w.current
+	w.buf = receipts{r}.append(w.buf[:headSize])
+	if err := w.room(int64(len(w.buf))); err != nil {
+		return w.noted("write a receipt", err)
+	}
+	if w.current != before { // which begins with it
+		return nil
+	}
+	return w.noted("write a receipt", w.write(receiptsKind, w.settled))
+}
+
+// Receipts are those whose outcome is not noted, of rows that are recovered.
+func (rec *Recovery) Receipts() []Receipt { return rec.receipts }
