@@ -45,9 +45,14 @@ type BatchDBWriter[T any] struct {
 }
 
 // NewBatch makes a writer in compatibility mode. It looks at the destination
-// and fails as New does.
+// and fails as New does. Rows that a MemoryDBWriter left in Config.CheckpointDir
+// are stored first, for which it waits; if they cannot be, that is an
+// ErrRecovery. It keeps nothing there itself.
 func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Config) (*BatchDBWriter[T], error) {
 	if err := usable(&table, d); err != nil {
+		return nil, err
+	}
+	if err := deliverLeft(ctx, table.shape, d, cfg); err != nil {
 		return nil, err
 	}
 	c, err := newCore(ctx, table.shape, d, cfg)

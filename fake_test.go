@@ -49,13 +49,20 @@ func newTestWriter(tb testing.TB, sink dest.Sink, cfg Config) *MemoryDBWriter[Fi
 // write together with the names of the batch's rows, in the order written.
 type script struct {
 	write func(ctx context.Context, names []string) error
+	check func() error // the answer of Check; nil: the table will do
 
 	mu      sync.Mutex
 	batches [][]string // the stored ones
 }
 
-func (s *script) Check(context.Context) error { return nil }
-func (s *script) Close() error                { return nil }
+func (s *script) Close() error { return nil }
+
+func (s *script) Check(context.Context) error {
+	if s.check == nil {
+		return nil
+	}
+	return s.check()
+}
 
 func (s *script) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	var names []string

@@ -48,6 +48,7 @@ func openRecovery(d *disk) (*recovery, error) {
 	} else if len(deleted) > 0 {
 		d.cfg.Logger.Info("unfinished checkpoints deleted", "table", d.table.String(), "files", deleted)
 	}
+	d.noteOthers()
 	infos, err := d.dir.List()
 	if err != nil {
 		return nil, fmt.Errorf("memdbwriter: cannot list the checkpoints: %w", err)

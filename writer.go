@@ -44,11 +44,21 @@ type scratch[T any] struct {
 // is repeated before the first batch. Errors about the table definition wrap
 // ErrTable, those about cfg wrap ErrConfig.
 //
+// Rows that an earlier writer left in Config.CheckpointDir come first: New
+// returns when they are in the buffer or fill it. With DurabilityNone it waits
+// until they are stored, since nothing would be known of them afterwards; if
+// they cannot be, that is an ErrRecovery.
+//
 // ctx has no effect after New has returned. The destination must stay open
 // until Stop has returned.
 func New[T any](ctx context.Context, table Table[T], d *Destination, cfg Config) (*MemoryDBWriter[T], error) {
 	if err := usable(&table, d); err != nil {
 		return nil, err
+	}
+	if cfg.Durability == DurabilityNone {
+		if err := deliverLeft(ctx, table.shape, d, cfg); err != nil {
+			return nil, err
+		}
 	}
 	e, err := newEngine(ctx, table.shape, d, cfg)
 	if err != nil {

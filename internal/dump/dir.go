@@ -86,6 +86,29 @@ func (d Dir) inspect(path string, number uint64) Info {
 	return c.info
 }
 
+// Others returns the names of complete checkpoints of other writers of a table of
+// the same name, at most ten. Nobody has looked into them.
+func (d Dir) Others() (names []string, err error) {
+	if err := checkIdentity(d.Identity); err != nil {
+		return nil, err
+	}
+	all, err := d.fs().ReadDir(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	table := d.Identity[:len(d.Identity)-hashDigits]
+	for _, e := range all {
+		hash, ok := strings.CutPrefix(e.Name(), namePrefix+table)
+		if !ok || len(hash) < hashDigits || table+hash[:hashDigits] == d.Identity {
+			continue
+		}
+		if _, rest, ok := parseName(table+hash[:hashDigits], e.Name()); ok && rest == "" && len(names) < 10 {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // SetAside renames a checkpoint so that its name says that it is damaged, and
 // returns the new path. It is not listed any more, and never deleted.
 func (d Dir) SetAside(path string) (string, error) {

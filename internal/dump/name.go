@@ -16,6 +16,7 @@ const (
 	damagedSuffix = ".damaged" // after nameSuffix: set aside
 	nameTime      = "20060102T150405Z"
 	maxTableName  = 40 // characters of the table in an identity
+	hashDigits    = 16 // of the hash at its end
 )
 
 // Identity returns the part of a file name that tells the checkpoints of one
@@ -30,7 +31,7 @@ func Identity(table, writer string) string {
 		}
 	}
 	sum := sha256.Sum256([]byte(strconv.Quote(table) + strconv.Quote(writer)))
-	return string(readable) + "-" + hex.EncodeToString(sum[:8])
+	return string(readable) + "-" + hex.EncodeToString(sum[:hashDigits/2])
 }
 
 // isNameByte tells what every file system takes in a name.

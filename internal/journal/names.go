@@ -3,7 +3,9 @@ package journal
 import (
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,4 +51,18 @@ func parseName(prefix, name string) (number uint64, ok bool) {
 	}
 	number, err := strconv.ParseUint(digits, 16, 64)
 	return number, err == nil
+}
+
+// Exists reports whether there are files that may be segments of the journal.
+func Exists(cfg Config) (bool, error) {
+	cfg = cfg.withDefaults()
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	if err != nil {
+		return false, err
+	}
+	prefix := cfg.prefix()
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		_, ok := parseName(prefix, e.Name())
+		return ok && e.Type().IsRegular()
+	}), nil
 }
