@@ -190,15 +190,21 @@ func (s *syncer) settle(ev *SyncEvent) error {
 // keepBehind keeps, of the batches that are loaded behind a row, those rows
 // that newly failed ones, which are noted next, could be taken for.
 func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
-	if s.disk == nil || s.disk.rows || len(failed) == 0 || after == s.loaded {
+	if s.disk == nil || s.disk.rows || len(failed) == 0 {
 		return nil
-	}
-	behind, err := s.store.Page(after, int(s.loaded-after))
-	if err != nil {
-		return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
 	}
 	keys := failedKeys{}
 	keys.update(failed, nil, s.table.ReplaceKeys())
-	s.disk.keep(keys.rowsOf(behind, s.table.ReplaceKeys()))
+	for after < s.loaded {
+		behind, err := s.store.Page(after, int(s.loaded-after))
+		if err != nil {
+			return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
+		}
+		if behind.Len() == 0 {
+			return nil
+		}
+		s.disk.keep(keys.rowsOf(behind, s.table.ReplaceKeys()))
+		after = behind.Rows[behind.Len()-1].Seq
+	}
 	return nil
 }

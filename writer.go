@@ -225,15 +225,15 @@ func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 				yield(FailedRow[T]{}, err)
 				return
 			}
+			if len(page) == 0 {
+				return
+			}
 			for i := range page {
 				row, err := failedRow(w.engine.core, &w.table, &page[i])
 				if !yield(row, err) || err != nil {
 					return
 				}
 				after = page[i].Seq
-			}
-			if len(page) < pageRows {
-				return
 			}
 		}
 	}
@@ -290,6 +290,9 @@ func (w *MemoryDBWriter[T]) Pending(ctx context.Context) iter.Seq2[T, error] {
 				yield(zero, err)
 				return
 			}
+			if page.Len() == 0 {
+				return
+			}
 			for i := range page.Rows {
 				var row T
 				err := w.table.codec.Decode(page.Tuple(i), &row)
@@ -297,9 +300,6 @@ func (w *MemoryDBWriter[T]) Pending(ctx context.Context) iter.Seq2[T, error] {
 					return
 				}
 				after = page.Rows[i].Seq
-			}
-			if page.Len() < pageRows {
-				return
 			}
 		}
 	}

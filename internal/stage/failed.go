@@ -61,7 +61,8 @@ func failureBytes(failed []Failure) (n int64) {
 }
 
 // Failures returns up to limit failed rows after the given arrival number, in
-// ascending order. Zero means no limit.
+// ascending order. There is none only if there is no such row; there may be fewer
+// than the limit, which is none if it is zero, to keep their memory small.
 func (s *Store) Failures(after int64, limit int) ([]Failure, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
@@ -83,7 +84,7 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 		return nil, err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for bytes := 0; bytes < pageBytes && rows.Next(); {
 		var f Failure
 		var first, last int64
 		if err := rows.Scan(&f.Seq, &f.Tuple, &f.SQLState, &f.Column, &f.Message, &f.Attempts, &first, &last); err != nil {
@@ -91,6 +92,7 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 		}
 		f.First, f.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
 		failed = append(failed, f)
+		bytes += len(f.Tuple)
 	}
 	return failed, rows.Err()
 }

@@ -107,11 +107,16 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 	return nil
 }
 
+// pageBytes bounds the memory of a page of large rows.
+const pageBytes = 16 << 20
+
 // Page returns up to limit staged rows after the given arrival number, in
-// ascending order, as a batch of the caller's. Zero means no limit.
+// ascending order, as a batch of the caller's. It is empty only if there is no
+// such row; it may be short of the limit, which is none if it is zero, to keep
+// its memory small.
 func (s *Store) Page(after int64, limit int) (*tuple.Batch, error) {
 	b := new(tuple.Batch)
-	return b, s.Read(after, limit, 0, b)
+	return b, s.Read(after, limit, pageBytes, b)
 }
 
 // errEnough ends a statement.

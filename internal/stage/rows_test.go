@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -216,5 +217,53 @@ func TestTuplesOfManyMegabytes(t *testing.T) {
 	must(t, s.Settle(10, nil))
 	if c := s.Counts(); c != (Counts{}) {
 		t.Errorf("counts %+v", c)
+	}
+}
+
+// A page of large rows is bounded in bytes, too, and goes on where it ended.
+func TestPagesOfLargeRows(t *testing.T) {
+	s := open(t, testConfig)
+	large := strings.Repeat("x", pageBytes/4-100)
+	var failed []Failure
+	for seq := int64(1); seq <= 12; seq++ {
+		b := &tuple.Batch{}
+		b.Append(seq, row(large, seq))
+		must(t, s.Append(b))
+		if seq <= 6 {
+			failed = append(failed, Failure{Seq: seq, Tuple: b.Tuple(0)})
+		}
+	}
+	must(t, s.Settle(6, failed))
+	var rows, refused []int64
+	for after := int64(0); ; {
+		page, err := s.Page(after, 100)
+		must(t, err)
+		if page.Len() == 0 {
+			break
+		}
+		if page.Bytes() > pageBytes {
+			t.Errorf("a page of %d bytes", page.Bytes())
+		}
+		for _, r := range page.Rows {
+			rows = append(rows, r.Seq)
+		}
+		after = rows[len(rows)-1]
+	}
+	for after := int64(0); ; {
+		page, err := s.Failures(after, 100)
+		must(t, err)
+		if len(page) == 0 {
+			break
+		}
+		if len(page) > 5 {
+			t.Errorf("a page of %d large failed rows", len(page))
+		}
+		for _, f := range page {
+			refused = append(refused, f.Seq)
+		}
+		after = refused[len(refused)-1]
+	}
+	if fmt.Sprint(rows, refused) != "[7 8 9 10 11 12] [1 2 3 4 5 6]" {
+		t.Errorf("rows %v, failed %v", rows, refused)
 	}
 }
