@@ -294,11 +294,12 @@ func TestARecoveredRowSupersedesARecoveredFailedOne(t *testing.T) {
 func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 	for _, level := range levels {
 		for _, c := range []struct {
-			name string
-			life func(t *testing.T, p *place, w *MemoryDBWriter[item])
-			want int // rows in the table when it dies
+			name  string
+			place string
+			life  func(t *testing.T, p *place, w *MemoryDBWriter[item])
+			want  int // rows in the table when it dies
 		}{
-			{"a batch", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
+			{"a batch", "", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
 				for id := range int64(100) {
 					mustAdd[item](t, w, newItem(id, "row"))
 				}
@@ -307,7 +308,7 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 				}
 				mustSync[item](t, w)
 			}, 100},
-			{"parts of a batch", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
+			{"parts of a batch", "", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
 				for id := range int64(100) {
 					name := "row"
 					if id == 30 {
@@ -320,7 +321,7 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 				}
 				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
 			}, 99},
-			{"failed rows", func(t *testing.T, p *place, w *MemoryDBWriter[item]) {
+			{"failed rows", "postgres", func(t *testing.T, p *place, w *MemoryDBWriter[item]) {
 				mustAdd[item](t, w, newItem(1, badName), newItem(2, badName))
 				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
 				if _, err := w.Checkpoint(patient(t)); err != nil {
@@ -332,46 +333,54 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 				}
 			}, 2},
 		} {
-			t.Run(string(level)+"/"+c.name, func(t *testing.T) {
-				p := postgresPlace(t)
-				p.createItems(t)
-				p.exec(t, "ALTER TABLE items DROP CONSTRAINT items_pkey")
-				table := itemTable(t, OnConflict(ConflictInsertOnly))
-				cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
-				var dying sync.Once
-				var left string
-				cfg.fs = hookFS{before: func(op faultfs.Op, _ string) error {
-					if op == faultfs.Write && p.query(t, "SELECT count(*) FROM items")[0] == fmt.Sprint(c.want) {
-						dying.Do(func() { left = copyDir(t, cfg.CheckpointDir) })
-					}
-					return nil
-				}}
-				w, err := New(patient(t), table, p.Destination, cfg)
-				if err != nil {
-					t.Fatal(err)
+			for where, place := range places {
+				if c.place == "" || c.place == where {
+					t.Run(string(level)+"/"+where+"/"+c.name, func(t *testing.T) {
+						dieBehindCommit(t, place(t), level, c.life, c.want)
+					})
 				}
-				c.life(t, p, w)
-				abandon[item](w)
-				if left == "" {
-					t.Fatal("nothing was written behind the COMMIT")
-				}
-
-				cfg.CheckpointDir, cfg.fs, cfg.SyncBatchSize = left, nil, 7
-				if w, err = New(patient(t), table, p.Destination, cfg); err != nil {
-					t.Fatal(err)
-				}
-				if s := w.SyncStatus(); s.Recovered < int64(c.want) {
-					t.Errorf("after the recovery: %+v", s)
-				}
-				mustAdd[item](t, w, newItem(1000, "new"))
-				_ = w.ForceSync(patient(t))
-				_, _ = w.RetrySyncErrors(patient(t))
-				if s := w.SyncStatus(); s.Pending != 0 {
-					t.Errorf("at the end: %+v", s)
-				}
-				wantRows(t, p, "SELECT count(*), count(DISTINCT id) FROM items", fmt.Sprintf("%d|%[1]d", c.want+1))
-				abandon[item](w)
-			})
+			}
 		}
 	}
+}
+
+func dieBehindCommit(t *testing.T, p *place, level Durability, life func(*testing.T, *place, *MemoryDBWriter[item]), want int) {
+	t.Helper()
+	p.exec(t, `CREATE TABLE items (id bigint NOT NULL, name text NOT NULL CONSTRAINT no_bad CHECK (name <> '`+badName+`'),
+		note text, stage text NOT NULL, seen timestamp NOT NULL)`)
+	table := itemTable(t, OnConflict(ConflictInsertOnly))
+	cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+	var dying sync.Once
+	var left string
+	cfg.fs = hookFS{before: func(op faultfs.Op, _ string) error {
+		if op == faultfs.Write && p.query(t, "SELECT count(*) FROM items")[0] == fmt.Sprint(want) {
+			dying.Do(func() { left = copyDir(t, cfg.CheckpointDir) })
+		}
+		return nil
+	}}
+	w, err := New(patient(t), table, p.Destination, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	life(t, p, w)
+	abandon[item](w)
+	if left == "" {
+		t.Fatal("nothing was written behind the COMMIT")
+	}
+
+	cfg.CheckpointDir, cfg.fs, cfg.SyncBatchSize = left, nil, 7
+	if w, err = New(patient(t), table, p.Destination, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.SyncStatus(); s.Recovered < int64(want) {
+		t.Errorf("after the recovery: %+v", s)
+	}
+	mustAdd[item](t, w, newItem(1000, "new"))
+	_ = w.ForceSync(patient(t))
+	_, _ = w.RetrySyncErrors(patient(t))
+	if s := w.SyncStatus(); s.Pending != 0 {
+		t.Errorf("at the end: %+v", s)
+	}
+	wantRows(t, p, "SELECT count(*), count(DISTINCT id) FROM items", fmt.Sprintf("%d|%[1]d", want+1))
+	abandon[item](w)
 }

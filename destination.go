@@ -77,7 +77,9 @@ func Postgres(pool *pgxpool.Pool) *Destination { return &Destination{pgdest.From
 // SQLite is a database file, created with its tables when a writer is made and
 // it is missing; its directory must exist. Other programs may read it at the
 // same time. Batches are durable when they count as synced (WAL with
-// synchronous=FULL). After Close one file is left.
+// synchronous=FULL). After Close one file is left. A writer that keeps something
+// on disk, for a table without a key, adds the table memdbwriter_receipts, by
+// which no row is stored twice.
 func SQLite(path string) (*Destination, error) {
 	db, err := sqlitedest.Open(path)
 	if err != nil {

@@ -18,7 +18,7 @@
 //     schema version, so a table dropped or altered by somebody else is
 //     noticed before a row is written to it.
 //   - A context ends waiting and running statements, never a COMMIT, and not
-//     the opening of a file that another program has locked (5 seconds).
+//     the opening of a file that another program has locked (5 to 10 seconds).
 //   - Readers, the sqlite3 shell included, may read the file at any time.
 //
 // A DB has one connection. Its sinks take turns on it; other processes and
@@ -38,14 +38,19 @@ import (
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/vtable"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // maxColumns is SQLite's limit, and the width of the virtual table, which
 // serves sinks of any width.
 const maxColumns = 2000
 
-// lockTimeout is how long a transaction waits for other connections' locks.
-const lockTimeout = 5 * time.Second
+const (
+	// lockTimeout is how long a transaction waits for other connections' locks.
+	lockTimeout = 5 * time.Second
+	// dialPause is the pause between two attempts to open a connection.
+	dialPause = 10 * time.Millisecond
+)
 
 // setup runs on a new connection. What SQLite sets aside for a statement, like
 // the rows for a table with triggers, is as large as a batch, so it stays in
@@ -62,14 +67,15 @@ var engine vtable.Driver
 
 // DB is an SQLite file as destination. It implements dest.Destination.
 type DB struct {
-	path   string
-	turn   chan struct{} // holds one token while somebody uses the fields below
-	pool   *vtable.DB
-	source *vtable.Source
-	conn   *sql.Conn          // nil: not connected
-	file   os.FileInfo        // what path was when conn opened it
-	sinks  map[*sink]struct{} // those with a statement on conn, which must be closed before it
-	closed bool
+	path     string
+	patience time.Duration // with other connections' locks
+	turn     chan struct{} // holds one token while somebody uses the fields below
+	pool     *vtable.DB
+	source   *vtable.Source
+	conn     *sql.Conn          // nil: not connected
+	file     os.FileInfo        // what path was when conn opened it
+	sinks    map[*sink]struct{} // those with a statement on conn, which must be closed before it
+	closed   bool
 }
 
 var _ dest.Destination = (*DB)(nil)
@@ -92,7 +98,7 @@ func open(path string, lockTimeout time.Duration) (*DB, error) {
 		return nil, fmt.Errorf("SQLite destination: %w", err)
 	}
 	db := &DB{
-		path:   path,
+		path: path, patience: lockTimeout,
 		turn:   make(chan struct{}, 1),
 		sinks:  map[*sink]struct{}{},
 		source: &vtable.Source{Name: "source", Columns: maxColumns},
@@ -179,7 +185,7 @@ func (db *DB) connect(ctx context.Context) error {
 		}
 		return errors.Join(errors.New("the file was deleted, moved or replaced while it was open; rows stored before went with it"), err, db.disconnect())
 	}
-	conn, err := db.pool.Conn(ctx)
+	conn, err := db.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,6 +194,22 @@ func (db *DB) connect(ctx context.Context) error {
 		return errors.Join(err, db.disconnect())
 	}
 	return nil
+}
+
+// dial opens a connection. SQLite does not wait for others when a file becomes
+// one with a write-ahead log, which of several that open a new file one does.
+func (db *DB) dial(ctx context.Context) (*sql.Conn, error) {
+	for begin := time.Now(); ; {
+		conn, err := db.pool.Conn(ctx)
+		if primary, _ := code(err); err == nil || primary != sqlite3.SQLITE_BUSY || time.Since(begin) > db.patience {
+			return conn, err
+		}
+		select {
+		case <-time.After(dialPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // disconnect closes the statements and the connection.

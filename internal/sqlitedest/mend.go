@@ -63,7 +63,7 @@ func (d *differences) replace(wrong string, have shapeColumn, decl string) {
 
 // key asks for a unique index that ON CONFLICT can use.
 func (d *differences) key() {
-	if d.table.Keys == 0 {
+	if d.table.ReplaceKeys() == 0 {
 		return
 	}
 	var names, folded, terms []string

@@ -13,6 +13,7 @@ import (
 )
 
 // sink is one table of a DB. Whoever has the turn of the DB owns its fields.
+// Record is called before anybody else has it.
 type sink struct {
 	db    *DB
 	table *dest.Table
@@ -21,6 +22,8 @@ type sink struct {
 	stmt    *sql.Stmt // on the DB's connection; nil: the table must be checked
 	version int64     // of the file's schema when it was
 	rows    rows
+
+	receipts receipts
 }
 
 // Bind implements dest.Destination.
@@ -98,12 +101,17 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 				return err
 			}
 		}
+		if err := s.makeReceipts(ctx, c); err != nil {
+			return err
+		}
+		doubts := len(s.receipts.doubts)
 		err := transact(ctx, c, func() error {
 			if err := s.recheck(ctx, c); err != nil {
 				return err
 			}
-			return s.insert(ctx, b)
+			return s.insertOnce(ctx, c, b)
 		})
+		s.answered(doubts, err)
 		return s.blame(ctx, c, b, err)
 	})
 	if err != nil {

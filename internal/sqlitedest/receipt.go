@@ -1,0 +1,97 @@
+package sqlitedest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// SQLite keeps no record of transactions that could be asked for. So an
+// insert-only transaction whose rows must not be stored twice leaves one: a row
+// with its token in a table beside. It is there exactly if the transaction was
+// committed.
+
+const (
+	receiptTable  = "memdbwriter_receipts"
+	createReceipt = `CREATE TABLE IF NOT EXISTS main.` + receiptTable + ` (
+  token BLOB PRIMARY KEY, -- of a transaction that stored rows of an insert-only table
+  at    INTEGER NOT NULL  -- in seconds since 1970
+) WITHOUT ROWID`
+	insertReceipt = `INSERT INTO main.` + receiptTable + ` VALUES (?, unixepoch())`
+	findReceipt   = `SELECT count(*) FROM main.` + receiptTable + ` WHERE token = ?`
+	// Nobody recovers what is older.
+	expireReceipts = `DELETE FROM main.` + receiptTable + ` WHERE at < unixepoch() - 366 * 86400`
+)
+
+// receipts is what a sink needs to store rows once.
+type receipts struct {
+	keep   func(context.Context, dest.Receipt) // nil: nobody asked for it
+	doubts []dest.Receipt                      // of transactions that may have been committed
+	made   bool                                // the table is there
+}
+
+var _ dest.Recorder = (*sink)(nil)
+
+// Record implements dest.Recorder.
+func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
+	s.receipts = receipts{keep: keep, doubts: slices.Clone(earlier)}
+}
+
+// makeReceipts makes the table beside.
+func (s *sink) makeReceipts(ctx context.Context, c *sql.Conn) error {
+	if s.receipts.keep == nil || s.receipts.made {
+		return nil
+	}
+	err := transact(ctx, c, func() error {
+		for _, statement := range []string{createReceipt, expireReceipts} {
+			if _, err := c.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("make the table %s, which keeps rows from being stored twice: %w", receiptTable, err)
+			}
+		}
+		return nil
+	})
+	s.receipts.made = err == nil
+	return err
+}
+
+// insertOnce stores b in the caller's transaction, unless that is done.
+func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch) error {
+	if s.receipts.keep == nil {
+		return s.insert(ctx, b)
+	}
+	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
+	for _, d := range s.receipts.doubts {
+		if d.First > first || d.Last < last {
+			continue
+		}
+		var n int
+		if err := c.QueryRowContext(ctx, findReceipt, d.Token).Scan(&n); n > 0 || err != nil {
+			return err
+		}
+	}
+	if err := s.insert(ctx, b); err != nil {
+		return err
+	}
+	r := dest.Receipt{First: first, Last: last, Token: make([]byte, 16)}
+	rand.Read(r.Token)
+	if _, err := c.ExecContext(ctx, insertReceipt, r.Token); err != nil {
+		return fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
+	}
+	s.receipts.doubts = append(s.receipts.doubts, r)
+	s.receipts.keep(ctx, r)
+	return nil
+}
+
+// answered forgets the receipt of the transaction that has just ended, the one
+// behind the first n, unless nobody knows how it ended.
+func (s *sink) answered(n int, err error) {
+	if !errors.As(err, new(*commitError)) {
+		s.receipts.doubts = s.receipts.doubts[:n]
+	}
+}
