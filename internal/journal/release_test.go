@@ -159,6 +159,11 @@ func TestReceipts(t *testing.T) {
 	}
 	must(t, w.Settle(59, nil))
 	known()
+	must(t, w.Receipt(journal.Receipt{First: 70, Last: 80, Token: []byte("c")})) // of rows that are not journaled
+	if f := known("c"); f.Last != 80 {
+		t.Errorf("the last number that was given is %d", f.Last)
+	}
+	must(t, w.Settle(80, nil))
 	must(t, w.Receipt(journal.Receipt{First: 2, Last: 3, Token: []byte("again")}))
 	known("again")
 	must(t, w.Receipt(journal.Receipt{First: 3, Last: 3, Token: []byte("alone")}))

@@ -253,6 +253,9 @@ func (rec *Recovery) note(s *segment, c *control, off int64) {
 		delete(rec.gone, c.failed[i].Seq)
 	}
 	rec.receipts = rec.receipts.amend(c).add(c.receipts)
+	for _, r := range c.receipts { // its rows may be nowhere, but their numbers must not be given again
+		rec.Last = max(rec.Last, r.Last)
+	}
 }
 
 // each visits the valid records of a segment, with a nil control for rows. It
