@@ -115,7 +115,7 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	}
 	bound.mu.Unlock()
 	if d.unchanged(upTo) {
-		d.noteCheckpoint(nil)
+		d.noteUnsaved(nil)
 		d.retire()
 		return d.newest.Path, nil
 	}
@@ -124,12 +124,12 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	if err != nil {
 		err = fmt.Errorf("memdbwriter: cannot write a checkpoint of %s to %s: %w", d.table.String(), d.cfg.CheckpointDir, err)
 		if ctx.Err() == nil {
-			d.noteCheckpoint(err)
+			d.noteUnsaved(err)
 		}
 		return "", err
 	}
 	took := time.Since(start)
-	d.noteCheckpoint(nil)
+	d.noteUnsaved(nil)
 	d.newest, d.settled, d.failed = info, settled, info.Failed
 	d.tally.checkpointed(info.Created, info.Size, took)
 	d.cfg.Logger.Info("checkpoint made", "table", d.table.String(), "path", info.Path, "rows", info.Rows, "failed", info.Failed,

@@ -297,7 +297,8 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 			name  string
 			place string
 			life  func(t *testing.T, p *place, w *MemoryDBWriter[item])
-			want  int // rows in the table when it dies
+			want  int                                                   // rows in the table when it dies
+			more  func(t *testing.T, p *place, w *MemoryDBWriter[item]) // of the next life; nil: a row
 		}{
 			{"a batch", "", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
 				for id := range int64(100) {
@@ -307,7 +308,7 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 					t.Fatal(err)
 				}
 				mustSync[item](t, w)
-			}, 100},
+			}, 100, nil},
 			{"parts of a batch", "", func(t *testing.T, _ *place, w *MemoryDBWriter[item]) {
 				for id := range int64(100) {
 					name := "row"
@@ -320,7 +321,7 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 					t.Fatal(err)
 				}
 				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
-			}, 99},
+			}, 99, nil},
 			{"failed rows", "postgres", func(t *testing.T, p *place, w *MemoryDBWriter[item]) {
 				mustAdd[item](t, w, newItem(1, badName), newItem(2, badName))
 				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
@@ -331,12 +332,17 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 				if _, err := w.RetrySyncErrors(patient(t)); err != nil {
 					t.Fatal(err)
 				}
-			}, 2},
+			}, 2, func(t *testing.T, p *place, w *MemoryDBWriter[item]) { // another one fails, to be tried with them
+				p.exec(t, "ALTER TABLE items ADD CONSTRAINT no_bad CHECK (name <> '"+badName+"') NOT VALID")
+				mustAdd[item](t, w, newItem(1000, badName))
+				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+				p.exec(t, "ALTER TABLE items DROP CONSTRAINT no_bad")
+			}},
 		} {
 			for where, place := range places {
 				if c.place == "" || c.place == where {
 					t.Run(string(level)+"/"+where+"/"+c.name, func(t *testing.T) {
-						dieBehindCommit(t, place(t), level, c.life, c.want)
+						dieBehindCommit(t, place(t), level, c.life, c.more, c.want)
 					})
 				}
 			}
@@ -344,7 +350,7 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 	}
 }
 
-func dieBehindCommit(t *testing.T, p *place, level Durability, life func(*testing.T, *place, *MemoryDBWriter[item]), want int) {
+func dieBehindCommit(t *testing.T, p *place, level Durability, life, more func(*testing.T, *place, *MemoryDBWriter[item]), want int) {
 	t.Helper()
 	p.exec(t, `CREATE TABLE items (id bigint NOT NULL, name text NOT NULL CONSTRAINT no_bad CHECK (name <> '`+badName+`'),
 		note text, stage text NOT NULL, seen timestamp NOT NULL)`)
@@ -375,7 +381,11 @@ func dieBehindCommit(t *testing.T, p *place, level Durability, life func(*testin
 	if s := w.SyncStatus(); s.Recovered < int64(want) {
 		t.Errorf("after the recovery: %+v", s)
 	}
-	mustAdd[item](t, w, newItem(1000, "new"))
+	if more == nil {
+		mustAdd[item](t, w, newItem(1000, "new"))
+	} else {
+		more(t, p, w)
+	}
 	_ = w.ForceSync(patient(t))
 	_, _ = w.RetrySyncErrors(patient(t))
 	if s := w.SyncStatus(); s.Pending != 0 {

@@ -173,7 +173,7 @@ func (d *disk) appendRuns(page *tuple.Batch) error {
 // is noted there that they are stored, the failed one would be all that is known
 // of the key, and trying it again would bring an old value back.
 func (d *disk) keep(rows *tuple.Batch) {
-	if d == nil || d.rows || rows.Len() == 0 {
+	if rows.Len() == 0 {
 		return
 	}
 	_ = d.journal.Keep(rows) // what it lacks it tells noteJournal
@@ -204,7 +204,6 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 // everything again.
 func (d *disk) noteJournal(j *journal.Writer) {
 	d.health.Lock()
-	defer d.health.Unlock()
 	before, err := d.lacking, j.Err()
 	if err != nil {
 		err = d.journalError(err)
@@ -212,6 +211,7 @@ func (d *disk) noteJournal(j *journal.Writer) {
 	}
 	d.lacking = err
 	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
+	d.health.Unlock()
 	switch log := d.cfg.Logger; {
 	case before == nil && err != nil:
 		log.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
@@ -227,8 +227,9 @@ func (d *disk) journalError(err error) error {
 	return fmt.Errorf("memdbwriter: cannot write the journal in %s: %w", d.cfg.CheckpointDir, err)
 }
 
-// noteCheckpoint keeps the outcome of a checkpoint for the state.
-func (d *disk) noteCheckpoint(err error) {
+// noteUnsaved keeps for the state why rows are not saved but by the journal, nil if
+// they are.
+func (d *disk) noteUnsaved(err error) {
 	d.health.Lock()
 	defer d.health.Unlock()
 	d.unsaved = err

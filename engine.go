@@ -218,11 +218,9 @@ func (e *engine) shutDown(ctx context.Context) {
 	} else {
 		err = e.unsynced(e.status(), err)
 	}
-	saved := e.save()
 	e.end(errEnded)
 	e.workers.Wait()
-	saved = errors.Join(saved, e.saveFront())
-	e.stopErr = errors.Join(err, saved, e.disk.close(), e.sink.Close(), e.store.Close())
+	e.stopErr = errors.Join(err, e.save(), e.disk.close(), e.sink.Close(), e.store.Close())
 	e.tally.stop()
 	s := e.status()
 	e.cfg.Logger.Info("writer stopped", "table", e.table.String(), "total", s.Total, "synced", s.Synced,
@@ -266,35 +264,49 @@ func (e *engine) stats() Stats {
 }
 
 // save leaves on disk what is not in the destination, and is nil only if all of
-// it is there.
+// it is there. The goroutines have ended.
 func (e *engine) save() error {
-	if e.disk == nil || !e.disk.recovered.Load() {
-		return nil // see saveFront
+	d := e.disk
+	if d == nil {
+		return nil
 	}
 	// Stop's own context may have ended, which is why there are rows to save.
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.SyncTimeout)
 	defer cancel()
-	path, err := e.checkpoint(ctx)
+	path, err := d.cfg.CheckpointDir, error(nil)
+	if d.recovered.Load() {
+		path, err = e.saveAll(ctx)
+	} else {
+		err = e.saveFront()
+	}
 	if s := e.status(); err == nil && s.Pending+s.Failed > 0 {
 		e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", path, "waiting", s.Pending, "failed", s.Failed)
 	}
 	return err
 }
 
-// saveFront leaves new rows on disk that had to wait for the end of a recovery,
-// which has not come. Those of earlier writers are there already. The stager has
-// ended.
-func (e *engine) saveFront() error {
-	if e.disk == nil || e.disk.recovered.Load() {
-		return nil
+// saveAll makes a checkpoint of everything.
+func (e *engine) saveAll(ctx context.Context) (path string, err error) {
+	if !e.stager.stage(ctx) {
+		return "", fmt.Errorf("memdbwriter: rows cannot be staged, and so not be saved in %s: %w", e.cfg.CheckpointDir, context.Cause(ctx))
 	}
+	select {
+	case e.disk.making <- struct{}{}: // whoever made one gives it up
+		defer func() { <-e.disk.making }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	return e.disk.make(ctx, e.stager.last, &e.syncer.boundary, &e.syncer.staged)
+}
+
+// saveFront leaves new rows on disk that had to wait for the end of a recovery,
+// which has not come. Those of earlier writers are there already.
+func (e *engine) saveFront() error {
 	for _, c := range e.stager.take() {
 		if err := e.disk.journal.Keep(c); err != nil {
 			return fmt.Errorf("memdbwriter: recovery was not over, and new rows cannot be saved in %s: %w", e.cfg.CheckpointDir, err)
 		}
 	}
-	s := e.status()
-	e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", e.cfg.CheckpointDir, "waiting", s.Pending, "failed", s.Failed)
 	return nil
 }
 

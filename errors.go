@@ -57,8 +57,8 @@ var (
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
 	// cannot take over: a newer version wrote them, the table had other columns,
-	// or the disk does not give them or, at DurabilityFsync, keep them. None of
-	// their files was changed. Drain them with the program that wrote them, mend
+	// or the disk does not give them or, at DurabilityFsync, keep them. Nothing of
+	// them is lost. Drain them with the program that wrote them, mend
 	// the disk, or move the files away. It is also wrapped when a writer that
 	// keeps nothing on disk cannot get them stored before it begins.
 	ErrRecovery = errors.New("memdbwriter: rows on disk cannot be recovered")

@@ -83,7 +83,7 @@ func (f *front) add(ctx context.Context, b *tuple.Batch) (int, error) {
 	for i := range b.Rows {
 		t := b.Tuple(i)
 		for !f.closed && !f.fits(len(t)) {
-			if err := f.wait(ctx); err != nil {
+			if err := f.waitToAdd(ctx); err != nil {
 				return i, err
 			}
 		}
@@ -100,7 +100,7 @@ func (f *front) addOne(ctx context.Context, t []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.closed && !f.fits(len(t)) {
-		if err := f.wait(ctx); err != nil {
+		if err := f.waitToAdd(ctx); err != nil {
 			return err
 		}
 	}
@@ -144,10 +144,8 @@ func (f *front) wait(ctx context.Context) error {
 		f.room = make(chan struct{})
 	}
 	room := f.room
-	f.waits++
 	f.press()
 	f.mu.Unlock()
-	start := time.Now()
 	var err error
 	select {
 	case <-room:
@@ -155,6 +153,14 @@ func (f *front) wait(ctx context.Context) error {
 		err = context.Cause(ctx)
 	}
 	f.mu.Lock()
+	return err
+}
+
+// waitToAdd is wait for an Add, which is counted.
+func (f *front) waitToAdd(ctx context.Context) error {
+	f.waits++
+	start := time.Now()
+	err := f.wait(ctx)
 	f.waited += time.Since(start)
 	return err
 }
@@ -206,11 +212,11 @@ func (f *front) chunk(n int) *tuple.Batch {
 	return c
 }
 
-// take hands all chunks to the stager, in arrival order.
+// take hands all chunks to the stager, in arrival order, behind those of into.
 func (f *front) take(into []*tuple.Batch) []*tuple.Batch {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	into = append(into[:0], f.chunks...)
+	into = append(into, f.chunks...)
 	clear(f.chunks)
 	f.chunks = f.chunks[:0]
 	return into

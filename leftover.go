@@ -19,7 +19,8 @@ import (
 
 // deliverLeft has the rows that an earlier writer left in cfg.CheckpointDir
 // stored, as a writer would that takes them over and is stopped. nil means that
-// none of them waits any more; failed ones stay in the newest checkpoint.
+// none of them waits any more, and none has failed that newer ones could replace;
+// failed rows of a table without a key stay in the newest checkpoint.
 func deliverLeft(ctx context.Context, table dest.Table, d *Destination, cfg Config) error {
 	left, err := isLeft(&table, d, cfg)
 	if err != nil {
@@ -33,19 +34,27 @@ func deliverLeft(ctx context.Context, table dest.Table, d *Destination, cfg Conf
 	if err != nil {
 		return err
 	}
-	if cause := e.status().LastError; cause != nil { // perhaps for long
+	// A destination that is away may be so for long.
+	if s := e.status(); s.LastError != nil && s.Pending > 0 {
 		ended, cancel := context.WithCancelCause(ctx)
-		cancel(cause)
+		cancel(s.LastError)
 		ctx = ended
 	}
 	err = e.stop(ctx)
-	switch {
+	switch s := e.status(); {
 	case errors.Is(err, ErrUnsynced):
 		return fmt.Errorf("%w: %s has rows of an earlier writer, and newer ones must wait until they are stored: "+
 			"make the writer again when the destination is there, with the durability it had, or move the files away: %w", ErrRecovery, cfg.CheckpointDir, err)
-	case errors.Is(err, ErrRowsFailed):
-		e.cfg.Logger.Warn("failed rows of an earlier writer stay on disk", "table", table.String(), "directory", cfg.CheckpointDir, "failed", e.status().Failed)
+	case errors.Is(err, ErrRowsFailed) && table.ReplaceKeys() > 0:
+		return fmt.Errorf("%w: %s has %d failed rows of an earlier writer, which must not be tried again once newer ones of their keys are stored: "+
+			"make the writer again with the durability it had and call RetrySyncErrors or DiscardSyncErrors, or move the files away: %w",
+			ErrRecovery, cfg.CheckpointDir, s.Failed, err)
+	case errors.Is(err, ErrRowsFailed) && s.DiskError == nil:
+		e.cfg.Logger.Warn("failed rows of an earlier writer stay on disk", "table", table.String(), "directory", cfg.CheckpointDir, "failed", s.Failed)
 		return nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
@@ -98,7 +99,9 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		return false, err
 	}
 	s.disk.syncBefore(ctx)
-	s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.ReplaceKeys()))
+	if s.keeps() {
+		s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.ReplaceKeys()))
+	}
 	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
@@ -125,11 +128,17 @@ func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	if open && len(s.flying)+len(s.landed) > 0 {
 		return false, nil
 	}
-	if i, _ := slices.BinarySearch(s.cuts, first); i < len(s.cuts) {
-		at = min(at, s.cuts[i])
-	}
-	into.Rows = into.Rows[:upToSeq(into, at)]
+	into.Rows = into.Rows[:upToSeq(into, min(at, s.firstCut(first)))]
 	return true, nil
+}
+
+// firstCut is the first cut that a row does not lie behind, the highest number if
+// there is none.
+func (s *syncer) firstCut(row int64) int64 {
+	if i, _ := slices.BinarySearch(s.cuts, row); i < len(s.cuts) {
+		return s.cuts[i]
+	}
+	return math.MaxInt64
 }
 
 // collides reports whether a key of b is in a batch that flies.
@@ -187,10 +196,13 @@ func (s *syncer) settle(ev *SyncEvent) error {
 	return nil
 }
 
+// keeps reports whether rows have to be kept: see disk.keep.
+func (s *syncer) keeps() bool { return s.disk != nil && !s.disk.rows }
+
 // keepBehind keeps, of the batches that are loaded behind a row, those rows
 // that newly failed ones, which are noted next, could be taken for.
 func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
-	if s.disk == nil || s.disk.rows || len(failed) == 0 {
+	if !s.keeps() || len(failed) == 0 {
 		return nil
 	}
 	keys := failedKeys{}

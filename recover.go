@@ -86,7 +86,7 @@ func (d *disk) setAside(path string, cause error) {
 func (r *recovery) giveUp(err error) {
 	r.err = err
 	if r.waits && !errors.Is(err, errEnded) {
-		r.disk.noteCheckpoint(err)
+		r.disk.noteUnsaved(err)
 		r.disk.cfg.Logger.Error("recovery failed, new rows wait until the writer is stopped", "table", r.disk.table.String(), "error", err)
 	}
 	r.outcome <- err

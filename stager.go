@@ -30,9 +30,9 @@ type stager struct {
 	broken   chan struct{}   // closed when recovery has failed; then no new row is staged
 	requests chan chan int64 // flush: stage everything now, then send the number of the last row
 
-	next   int64 // arrival number of the next new row; they count from 1
-	last   int64 // arrival number of the last staged row
-	chunks []*tuple.Batch
+	next   int64          // arrival number of the next new row; they count from 1
+	last   int64          // arrival number of the last staged row
+	chunks []*tuple.Batch // taken from the front buffer, and not staged yet
 }
 
 // loop runs until ctx ends.
@@ -81,10 +81,11 @@ func (s *stager) loop(ctx context.Context) {
 	}
 }
 
-// take numbers what the front buffer holds.
+// take adds what the front buffer holds, numbered, to what is to be staged.
 func (s *stager) take() []*tuple.Batch {
+	left := len(s.chunks)
 	s.chunks = s.front.take(s.chunks)
-	for _, c := range s.chunks {
+	for _, c := range s.chunks[left:] {
 		for i := range c.Rows {
 			c.Rows[i].Seq = s.next + int64(i)
 		}
@@ -93,19 +94,22 @@ func (s *stager) take() []*tuple.Batch {
 	return s.chunks
 }
 
-// stage moves what the front buffer holds; false means that ctx ended first.
+// stage moves what the front buffer holds; false means that ctx ended first, and
+// that another call goes on.
 func (s *stager) stage(ctx context.Context) bool {
-	for _, c := range s.take() {
+	for i, c := range s.take() {
 		step("rows taken")
 		s.disk.append(c)
 		step("rows journaled")
 		if s.put(ctx, c) != nil {
+			s.chunks = s.chunks[i:]
 			return false
 		}
 		step("rows staged")
 	}
 	s.front.recycle(s.chunks)
 	clear(s.chunks)
+	s.chunks = s.chunks[:0]
 	return true
 }
 

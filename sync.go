@@ -19,7 +19,7 @@ import (
 // What happens inside the brackets is in pipeline.go.
 //
 // Invariants:
-//   - Arrival numbers have no gaps. Everything up to settled is stored, failed
+//   - Arrival numbers have no gaps but among recovered rows. Everything up to settled is stored, failed
 //     or superseded; everything up to staged is in the staging table; what is
 //     above is in the front buffer.
 //   - A batch is a contiguous range of arrival numbers, and batches are settled

@@ -82,15 +82,24 @@ func (w *Writer) Receipt(r Receipt) error {
 	}
 	r.Token = bytes.Clone(r.Token)
 	w.receipts = w.receipts.add([]Receipt{r})
+	return w.noted("write a receipt", w.writeReceipts(receipts{r}))
+}
+
+// writeReceipts writes some, or notes that they could not be written.
+func (w *Writer) writeReceipts(some receipts) error {
+	w.owing = true
 	before := w.current
-	w.buf = receipts{r}.append(w.buf[:headSize])
+	w.buf = some.append(w.buf[:headSize])
 	if err := w.room(int64(len(w.buf))); err != nil {
-		return w.noted("write a receipt", err)
+		return err
 	}
-	if w.current != before { // which begins with it
-		return nil
-	}
-	return w.noted("write a receipt", w.write(receiptsKind, w.settled))
+	if w.current == before {
+		if err := w.write(receiptsKind, w.settled); err != nil {
+			return err
+		}
+	} // else the new segment has begun with them
+	w.owing = false
+	return nil
 }
 
 // Receipts are those whose outcome is not noted, of rows that are recovered.

@@ -134,7 +134,7 @@ func (w *Writer) needless(s *segment) bool {
 // repeated reports whether the segment behind the oldest is on disk, which
 // repeats what must be known for the sake of the checkpoint, and the receipts.
 func (w *Writer) repeated() bool {
-	return !w.exists && len(w.receipts) == 0 || len(w.segments) > 1 && (!w.cfg.Fsync || w.segments[1].firm > 0)
+	return !w.exists && len(w.receipts) == 0 || len(w.segments) > 1 && w.segments[1].size > 0 && (!w.cfg.Fsync || w.segments[1].firm > 0)
 }
 
 // settledOnDisk is how far a machine that dies remembers what is settled. Rows
@@ -142,7 +142,7 @@ func (w *Writer) repeated() bool {
 // recovery would write over what the destination has.
 func (w *Writer) settledOnDisk() int64 {
 	if w.cfg.Fsync {
-		return w.durableEnd
+		return w.durableMark
 	}
 	return w.marked
 }
@@ -225,7 +225,8 @@ func (w *Writer) liveOf(c *control, number uint64, off int64) (live []Failure) {
 
 // Close makes durable what is written, and ends the goroutine of the writer,
 // which waits for the operating system. If nothing is left to be recovered no
-// file remains. After the first call it does nothing.
+// file remains, or one as long as there is a checkpoint. After the first call it
+// does nothing.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	if w.closed {

@@ -1,7 +1,9 @@
 package journal_test
 
 import (
+	"errors"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal"
@@ -174,4 +176,20 @@ func TestReceipts(t *testing.T) {
 	known("alone")
 	must(t, w.Amend(nil, []journal.Failure{failure(3)}))
 	known()
+}
+
+// A receipt that could not be written is told of, and written later.
+func TestAReceiptThatCannotBeWritten(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, config(fs))
+	must(t, w.Append(rows(1, 5)))
+	fail.set(faultfs.Write, syscall.ENOSPC)
+	if err := w.Receipt(journal.Receipt{First: 1, Last: 5, Token: []byte("a")}); !errors.Is(err, syscall.ENOSPC) || !errors.Is(w.Err(), syscall.ENOSPC) {
+		t.Errorf("Receipt: %v; the journal lacks: %v", err, w.Err())
+	}
+	fail.set(faultfs.Write, nil)
+	must(t, w.Complete())
+	if r := replay(t, config(fs.Copy()), 0).Receipts(); len(r) != 1 || string(r[0].Token) != "a" {
+		t.Errorf("receipts %v", r)
+	}
 }

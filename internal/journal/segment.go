@@ -111,6 +111,7 @@ func (w *Writer) begin() error {
 		e.written = w.written
 	}
 	w.refer(s, c, off)
+	w.owing = false
 	w.trimBacklog()
 	w.dropVoid()
 	return nil
@@ -173,6 +174,7 @@ func (w *Writer) make(s *segment, b []byte) error {
 	err = errors.Join(fmt.Errorf("write %s: %w", s.path, err), f.Close())
 	if removeErr := w.cfg.FS.Remove(s.path); removeErr != nil {
 		err = errors.Join(err, removeErr)
+		s.size = 0 // nothing that can be relied on
 		w.segments = append(w.segments, s)
 	}
 	return err

@@ -143,10 +143,15 @@ func (w *Writer) flushBacklog() error {
 // catchUp writes what could not be written, or was lost, of what is settled
 // and has failed.
 func (w *Writer) catchUp() error {
-	if w.marked == w.settled && !w.unwritten() {
+	if w.marked < w.settled || w.unwritten() {
+		if err := w.control(&control{settled: w.settled}); err != nil {
+			return w.noted("settle", err)
+		}
+	}
+	if !w.owing {
 		return nil
 	}
-	return w.noted("settle", w.control(&control{settled: w.settled}))
+	return w.noted("write receipts", w.writeReceipts(w.receipts))
 }
 
 // trimBacklog forgets control records that cannot be lost any more.

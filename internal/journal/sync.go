@@ -10,14 +10,14 @@ import (
 
 // durability is how far the journal is on disk, the machine's end included.
 type durability struct {
-	round      chan struct{} // closed at the end of an attempt to make durable, then replaced
-	durable    uint64        // of Writer.written
-	durableRow int64         // of Writer.last
-	durableEnd int64         // of Writer.settled
-	dirDirty   bool          // files were made since the directory was durable
-	lost       bool          // the last attempt failed
-	syncs      int64
-	losses     int64
+	round       chan struct{} // closed at the end of an attempt to make durable, then replaced
+	durable     uint64        // of Writer.written
+	durableRow  int64         // of Writer.last
+	durableMark int64         // of Writer.settled
+	dirDirty    bool          // files were made since the directory was durable
+	lost        bool          // the last attempt failed
+	syncs       int64
+	losses      int64
 }
 
 // Sync returns nil when every row that was given to Append before is on disk,
@@ -131,7 +131,7 @@ func (w *Writer) makeDurable() (err error) {
 			w.firmed(dirty)
 		}
 	}
-	w.durable, w.durableRow, w.durableEnd = max(w.durable, written), max(w.durableRow, row), max(w.durableEnd, settled)
+	w.durable, w.durableRow, w.durableMark = max(w.durable, written), max(w.durableRow, row), max(w.durableMark, settled)
 	w.trimBacklog()
 	close(w.round)
 	w.round = make(chan struct{})

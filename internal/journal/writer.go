@@ -47,6 +47,7 @@ type Writer struct {
 	backlog  []*entry        // control records to repeat should they be lost, oldest first
 	failed   map[int64]place // live failures
 	receipts receipts
+	owing    bool // some of them could not be written
 	held     bool // Replay still reads what earlier processes left
 
 	written uint64 // records
@@ -57,8 +58,8 @@ type Writer struct {
 
 // Create begins a new part of the journal. It makes no file yet: a journal that
 // cannot be written shows in Append. last is the highest arrival number that the
-// caller's checkpoints have, 0 without any. Until Replay has returned no file is
-// deleted. The writer must be closed.
+// caller's checkpoints have, 0 without any. Until Replay has returned no file of
+// earlier processes is deleted. The writer must be closed.
 func (rec *Recovery) Create(last int64) *Writer {
 	rec.Last = max(rec.Last, last)
 	w := &Writer{
@@ -119,7 +120,8 @@ func (w *Writer) Append(b *tuple.Batch) error {
 	return nil
 }
 
-// Keep writes some rows, in a journal that is not given all of them by Append.
+// Keep writes some rows, in a journal that is not given all of them by Append, or
+// behind the last of these.
 // Their arrival numbers ascend; those of several calls may come in any order.
 // When it returns nil, the operating system has them. After an error the journal
 // lacks them until they are settled.

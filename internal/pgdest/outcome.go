@@ -68,7 +68,7 @@ type doubt struct {
 	first, last int64 // its rows
 	n           int   // how many; 0 if it is another process's, which knew
 	receipt     receipt
-	answer      outcome
+	answer      outcome // guarded by doubts.mu
 }
 
 // doubts are those of a Sink.
@@ -77,17 +77,17 @@ type doubts struct {
 	all []*doubt
 }
 
-// about returns those that concern the rows of a batch.
-func (d *doubts) about(b *tuple.Batch) (some []*doubt) {
+// about returns those that concern the rows of a batch, and what is known of them.
+func (d *doubts) about(b *tuple.Batch) (some []*doubt, answers []outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
 	for _, one := range d.all {
 		if one.first <= first && last <= one.last && (one.n == 0 || one.n == b.Len()) {
-			some = append(some, one)
+			some, answers = append(some, one), append(answers, one.answer)
 		}
 	}
-	return some
+	return some, answers
 }
 
 func (d *doubts) add(one *doubt) {
@@ -96,10 +96,12 @@ func (d *doubts) add(one *doubt) {
 	d.all = append(d.all, one)
 }
 
-// forget forgets one that is answered, unless other batches may ask again.
-func (d *doubts) forget(one *doubt) {
+// answered keeps the answer for other batches that concern the same one; where
+// there are none it is forgotten.
+func (d *doubts) answered(one *doubt, answer outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	one.answer = answer
 	d.all = slices.DeleteFunc(d.all, func(o *doubt) bool { return o == one && o.n > 0 })
 }
 
@@ -206,14 +208,16 @@ func unknownOutcome(err error) bool {
 // that is not known. It reports whether the batch is in. After an error nothing
 // is known yet.
 func (s *Sink) settle(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (stored bool, err error) {
-	for _, one := range s.doubts.about(b) {
-		if one.answer == unasked {
-			if one.answer, err = s.ask(ctx, pg, one, res); err != nil {
+	some, answers := s.doubts.about(b)
+	for i, one := range some {
+		answer := answers[i]
+		if answer == unasked {
+			if answer, err = s.ask(ctx, pg, one, res); err != nil {
 				return false, err
 			}
 		}
-		stored = stored || one.answer == committed
-		s.doubts.forget(one)
+		stored = stored || answer == committed
+		s.doubts.answered(one, answer)
 	}
 	return stored, nil
 }

@@ -25,6 +25,7 @@ const (
 ) WITHOUT ROWID`
 	insertReceipt = `INSERT INTO main.` + receiptTable + ` VALUES (?, unixepoch())`
 	findReceipt   = `SELECT count(*) FROM main.` + receiptTable + ` WHERE token = ?`
+	deleteReceipt = `DELETE FROM main.` + receiptTable + ` WHERE token = ?`
 	// Nobody recovers what is older.
 	expireReceipts = `DELETE FROM main.` + receiptTable + ` WHERE at < unixepoch() - 366 * 86400`
 )
@@ -34,7 +35,12 @@ type receipts struct {
 	keep   func(context.Context, dest.Receipt) // nil: nobody asked for it
 	doubts []dest.Receipt                      // of transactions that may have been committed
 	made   bool                                // the table is there
+	own    [][]byte                            // tokens in it, the newest last
 }
+
+// keptReceipts is how many transactions leave a row in the table: far more than
+// can be under way, or committed and not noted yet.
+const keptReceipts = 1000
 
 var _ dest.Recorder = (*sink)(nil)
 
@@ -83,6 +89,13 @@ func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch) erro
 	if _, err := c.ExecContext(ctx, insertReceipt, r.Token); err != nil {
 		return fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
 	}
+	if own := s.receipts.own; len(own) > keptReceipts {
+		if _, err := c.ExecContext(ctx, deleteReceipt, own[0]); err != nil {
+			return fmt.Errorf("forget a transaction in %s: %w", receiptTable, err)
+		}
+		s.receipts.own = own[1:]
+	}
+	s.receipts.own = append(s.receipts.own, r.Token)
 	s.receipts.doubts = append(s.receipts.doubts, r)
 	s.receipts.keep(ctx, r)
 	return nil

@@ -179,6 +179,7 @@ func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
 	if err != nil || version == s.version {
 		return err
 	}
+	s.receipts.made = false // perhaps: the next Write looks
 	have, err := readShape(ctx, c, s.table.Name)
 	if err == nil {
 		err = have.compare(s.db, s.table)
@@ -202,7 +203,7 @@ func (s *sink) forget() error {
 	if stmt == nil {
 		return nil
 	}
-	s.stmt = nil
+	s.stmt, s.receipts.made = nil, false
 	delete(s.db.sinks, s)
 	return stmt.Close()
 }
