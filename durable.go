@@ -67,6 +67,7 @@ type disk struct {
 
 	health  sync.Mutex // guards what follows
 	lacking error      // what the journal lacks, and why; nil when it is whole
+	stuck   bool       // files of it cannot be deleted
 	unsaved error      // why the last checkpoint was not made
 
 	making  chan struct{} // has room for one token: who has put it makes a checkpoint, and owns what follows
@@ -205,6 +206,8 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 func (d *disk) noteJournal(j *journal.Writer) {
 	d.health.Lock()
 	before, err := d.lacking, j.Err()
+	stuck, undeleted := d.stuck, j.Undeleted()
+	d.stuck = undeleted != nil
 	if err != nil {
 		err = d.journalError(err)
 		signal(d.unwell)
@@ -218,8 +221,8 @@ func (d *disk) noteJournal(j *journal.Writer) {
 	case before != nil && err == nil:
 		log.Info("disk is well again", "table", d.table.String(), "directory", d.cfg.CheckpointDir)
 	}
-	if err := j.Undeleted(); err != nil {
-		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", err)
+	if undeleted != nil && !stuck {
+		d.cfg.Logger.Warn("journal files not deleted", "table", d.table.String(), "error", undeleted)
 	}
 }
 
@@ -249,6 +252,7 @@ func (d *disk) sync(ctx context.Context) error {
 			err = d.journal.Sync(ctx) // without the mutex: appending goes on meanwhile
 		}
 	}
+	d.noteJournal(d.journal) // the journal's own goroutine may be on its way to do so
 	if err != nil && ctx.Err() == nil {
 		return d.journalError(err)
 	}
