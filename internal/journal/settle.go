@@ -79,10 +79,18 @@ func (w *Writer) control(c *control) error {
 	if e := w.revise(c); len(e.gone) > 0 || len(e.failed) > 0 {
 		w.backlog = append(w.backlog, &entry{control: e})
 	}
-	if err := w.flushBacklog(); err != nil || w.marked >= c.settled {
+	if err := w.flushBacklog(); err != nil {
 		return err
 	}
-	return w.writeControl(&control{settled: c.settled})
+	if w.marked < c.settled {
+		if err := w.writeControl(&control{settled: c.settled}); err != nil {
+			return err
+		}
+	}
+	if w.owing = w.owing && len(w.receipts) > 0; !w.owing {
+		return nil
+	}
+	return w.writeReceipts(w.receipts)
 }
 
 // revise brings records that could not be written up to date, so that they do
@@ -143,15 +151,10 @@ func (w *Writer) flushBacklog() error {
 // catchUp writes what could not be written, or was lost, of what is settled
 // and has failed.
 func (w *Writer) catchUp() error {
-	if w.marked < w.settled || w.unwritten() {
-		if err := w.control(&control{settled: w.settled}); err != nil {
-			return w.noted("settle", err)
-		}
-	}
-	if !w.owing {
+	if w.marked == w.settled && !w.unwritten() && !w.owing {
 		return nil
 	}
-	return w.noted("write receipts", w.writeReceipts(w.receipts))
+	return w.noted("settle", w.control(&control{settled: w.settled}))
 }
 
 // trimBacklog forgets control records that cannot be lost any more.
@@ -167,6 +170,9 @@ func (w *Writer) writeControl(c *control) error {
 		return err
 	}
 	w.marked = max(w.marked, c.settled)
+	// Whoever reads that a row is gone takes the receipts around it for ended,
+	// though some may be of later attempts to store the others.
+	w.owing = w.owing || len(c.gone) > 0
 	w.refer(w.current, c, w.current.size-int64(len(w.buf)))
 	return nil
 }
