@@ -240,7 +240,7 @@ func (t *tally) status(s SyncStatus, full bool) SyncStatus {
 	switch {
 	case s.State == StateOK && t.disk != nil:
 		s.State = StateDegraded
-	case s.State == StateOK && t.syncing:
+	case s.State == StateOK && t.syncing && s.Pending > 0: // a run that ends has none
 		s.State = StateSyncing
 	}
 	if full && (s.State == StateOK || s.State == StateSyncing) {

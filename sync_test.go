@@ -414,3 +414,16 @@ func TestARowThatTheDatabaseNamesCostsThreeMoreWrites(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waited for the last row may ask for the status before the run that
+// moved it has ended.
+func TestARunThatEndsHasNoRowsOnTheirWay(t *testing.T) {
+	run := newTally()
+	run.beginRun(ReasonForce)
+	if s := run.status(SyncStatus{Pending: 1}, false); s.State != StateSyncing || !s.Syncing {
+		t.Errorf("with a row on its way: %+v", s)
+	}
+	if s := run.status(SyncStatus{Synced: 1}, false); s.State != StateOK || !s.Syncing {
+		t.Errorf("when the last row has got there: %+v", s)
+	}
+}
