@@ -108,9 +108,7 @@ func (e *engine) record(earlier []journal.Receipt) {
 	receipts := make([]dest.Receipt, len(earlier))
 	for i, r := range earlier {
 		receipts[i] = dest.Receipt(r)
-		e.syncer.cuts = append(e.syncer.cuts, r.First-1, r.Last)
 	}
-	slices.Sort(e.syncer.cuts)
 	sink.Record(receipts, e.disk.receipt)
 }
 

@@ -3,7 +3,6 @@ package memdbwriter
 import (
 	"context"
 	"slices"
-	"sort"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -148,7 +147,6 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 		if err != nil || len(page) == 0 {
 			return stored, err
 		}
-		page = page[:s.cut(page)]
 		after = page[len(page)-1].Seq
 		res, err := s.retry(ctx, s.reduce, s.failed, page)
 		if amendErr := s.store.Amend(res.gone, res.again); amendErr != nil {
@@ -162,13 +160,6 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 			return stored, err
 		}
 	}
-}
-
-// cut is how many of some failed rows, which are in order, may be in one batch:
-// see syncer.cuts.
-func (s *syncer) cut(page []stage.Failure) int {
-	at := s.firstCut(page[0].Seq)
-	return sort.Search(len(page), func(i int) bool { return page[i].Seq > at })
 }
 
 // discardFailed forgets every failed row.

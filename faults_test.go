@@ -322,3 +322,53 @@ func TestTheConnectionBreaksWhileTheUpsertRuns(t *testing.T) {
 		})
 	}
 }
+
+// The answer to the COMMIT of RetrySyncErrors is lost, and other rows fail before
+// it is called again: those that got in are not stored a second time.
+func TestALostAnswerToARetryOfFailedRows(t *testing.T) {
+	for kind, batch := range writers {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, proxy := behindProxy(t, pgtest.Open(t))
+			p.exec(t, "ALTER TABLE items DROP CONSTRAINT items_pkey")
+			w := openWriter(t, itemTable(t, OnConflict(ConflictInsertOnly)), p.Destination, Config{DisableMemoryDB: batch})
+			refused := func(ids ...int64) {
+				t.Helper()
+				for _, id := range ids {
+					mustAdd(t, w, newItem(id, badName))
+				}
+				if err := w.ForceSync(patient(t)); !errors.As(err, new(*RowError)) {
+					t.Fatal(err)
+				}
+				p.exec(t, "ALTER TABLE items DROP CONSTRAINT no_bad")
+			}
+			refused(1, 2, 3)
+
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			hit := proxy.Break(faultproxy.Fault{At: faultproxy.Answer, Do: faultproxy.Hang})
+			lost := make(chan error, 1)
+			go func() {
+				_, err := w.RetrySyncErrors(ctx)
+				lost <- err
+			}()
+			<-hit
+			cancel()
+			if err := <-lost; err == nil {
+				t.Error("a lost answer is not an error")
+			}
+			if err := proxy.Mend(); err != nil {
+				t.Fatal(err)
+			}
+			wantRows(t, p, "SELECT count(*) FROM items", "3")
+
+			p.exec(t, "ALTER TABLE items ADD CONSTRAINT no_bad CHECK (name <> '"+badName+"') NOT VALID")
+			refused(4)
+			if n, err := w.RetrySyncErrors(patient(t)); n != 4 || err != nil {
+				t.Errorf("%d rows stored, %v", n, err)
+			}
+			wantRows(t, p, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM items", "1 2 3 4")
+			mustStop(t, w)
+		})
+	}
+}

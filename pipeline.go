@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -112,8 +110,8 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 }
 
 // read takes the next rows from the staging table. None of them lies behind a
-// boundary or a cut if the first does not; and before any behind a boundary is
-// read, all before it must be settled.
+// boundary if the first does not; and before any behind a boundary is read, all
+// before it must be settled.
 func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	s.boundary.mu.Lock()
 	defer s.boundary.mu.Unlock()
@@ -128,17 +126,8 @@ func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	if open && len(s.flying)+len(s.landed) > 0 {
 		return false, nil
 	}
-	into.Rows = into.Rows[:upToSeq(into, min(at, s.firstCut(first)))]
+	into.Rows = into.Rows[:upToSeq(into, at)]
 	return true, nil
-}
-
-// firstCut is the first cut that a row does not lie behind, the highest number if
-// there is none.
-func (s *syncer) firstCut(row int64) int64 {
-	if i, _ := slices.BinarySearch(s.cuts, row); i < len(s.cuts) {
-		return s.cuts[i]
-	}
-	return math.MaxInt64
 }
 
 // collides reports whether a key of b is in a batch that flies.

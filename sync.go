@@ -84,7 +84,6 @@ type syncer struct {
 	disk   *disk    // nil: nothing is kept on disk
 
 	boundary boundary
-	cuts     []int64 // ascending; no batch has rows on both sides of one: see dest.Recorder
 
 	stageAll    func(context.Context) (last int64, err error) // stager.flush
 	staged      atomic.Int64                                  // written by the stager

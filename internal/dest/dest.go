@@ -111,34 +111,13 @@ type Sink interface {
 	// After any other error than ClassRow it may be unknown whether the batch
 	// got in: the context ended, or the connection, before the database
 	// answered. To write it again is the answer. With a key that is harmless.
-	// With InsertOnly the Sink remembers such a batch by its arrival numbers
-	// until it is closed, and finds out whether it got in before it stores it
-	// again; where the database cannot tell, the rows are stored again and an
-	// error is logged. So an InsertOnly batch must be written again with the
-	// very same rows, and is taken apart only after a ClassRow error. See
+	// With InsertOnly the Sink remembers the rows of such a batch by their
+	// arrival numbers until it is closed, and finds out whether they got in
+	// before it stores any of them again, in whatever batches; where the
+	// database cannot tell, they are stored again and an error is logged. See
 	// Recorder for how that outlives the process.
 	Write(ctx context.Context, b *tuple.Batch) (Result, error)
 
 	// Close releases what Bind and Write took. No call may be under way.
 	Close() error
-}
-
-// Recorder is a Sink that can find out what became of an InsertOnly transaction
-// of another process.
-type Recorder interface {
-	Sink
-
-	// Record is called once, before the first Write. From then on keep is
-	// called with the receipt of every InsertOnly transaction before its
-	// COMMIT is sent; it returns when the receipt is as safe as it can be.
-	// earlier are receipts that another process kept: before Write stores rows
-	// of theirs, it finds out whether they are in. Each batch must then have
-	// either only rows of such a receipt or none.
-	Record(earlier []Receipt, keep func(context.Context, Receipt))
-}
-
-// Receipt names an InsertOnly transaction.
-type Receipt struct {
-	First, Last int64  // its rows: all of those that waited, or had failed, with arrival numbers from First to Last
-	Token       []byte // the Sink's own
 }

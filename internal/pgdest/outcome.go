@@ -63,7 +63,8 @@ type token struct {
 	PID          string
 }
 
-// doubt is an insert-only transaction of which it is not known whether it got in.
+// doubt is an insert-only transaction of which it is not known whether its rows
+// got in, or known that they did, while they may be written again.
 type doubt struct {
 	first, last int64 // its rows
 	n           int   // how many; 0 if it is another process's, which knew
@@ -77,17 +78,16 @@ type doubts struct {
 	all []*doubt
 }
 
-// about returns those that concern the rows of a batch, and what is known of them.
-func (d *doubts) about(b *tuple.Batch) (some []*doubt, answers []outcome) {
+// about returns those that concern rows of a batch.
+func (d *doubts) about(b *tuple.Batch) (some []*doubt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
 	for _, one := range d.all {
-		if one.first <= first && last <= one.last && (one.n == 0 || one.n == b.Len()) {
-			some, answers = append(some, one), append(answers, one.answer)
+		if dest.Without(b, one.first, one.last) != b {
+			some = append(some, one)
 		}
 	}
-	return some, answers
+	return some
 }
 
 func (d *doubts) add(one *doubt) {
@@ -96,13 +96,26 @@ func (d *doubts) add(one *doubt) {
 	d.all = append(d.all, one)
 }
 
-// answered keeps the answer for other batches that concern the same one; where
-// there are none it is forgotten.
+// answer returns what has been answered about a transaction.
+func (d *doubts) answer(one *doubt) outcome {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return one.answer
+}
+
+// answered keeps the answer for other batches with rows of the transaction.
 func (d *doubts) answered(one *doubt, answer outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	one.answer = answer
-	d.all = slices.DeleteFunc(d.all, func(o *doubt) bool { return o == one && o.n > 0 })
+}
+
+// stored forgets the transactions of which all rows are in b, which is stored.
+func (d *doubts) stored(b *tuple.Batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
+	d.all = slices.DeleteFunc(d.all, func(one *doubt) bool { return first <= one.first && one.last <= last })
 }
 
 var _ dest.Recorder = (*Sink)(nil)
@@ -204,22 +217,23 @@ func unknownOutcome(err error) bool {
 	return errors.As(err, &pe) && (pe.Code == "40003" || pe.Code == "08007")
 }
 
-// settle finds out what became of earlier attempts to write the batch, where
-// that is not known. It reports whether the batch is in. After an error nothing
-// is known yet.
-func (s *Sink) settle(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (stored bool, err error) {
-	some, answers := s.doubts.about(b)
-	for i, one := range some {
-		answer := answers[i]
+// missing returns the rows of the batch that are not in the table, finding out
+// what became of earlier attempts to write them where that is not known.
+func (s *Sink) missing(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (*tuple.Batch, error) {
+	for _, one := range s.doubts.about(b) {
+		answer := s.doubts.answer(one)
 		if answer == unasked {
+			var err error
 			if answer, err = s.ask(ctx, pg, one, res); err != nil {
-				return false, err
+				return nil, err
 			}
+			s.doubts.answered(one, answer)
 		}
-		stored = stored || answer == committed
-		s.doubts.answered(one, answer)
+		if answer == committed {
+			b = dest.Without(b, one.first, one.last)
+		}
 	}
-	return stored, nil
+	return b, nil
 }
 
 // ask finds out what became of a transaction.

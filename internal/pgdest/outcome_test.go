@@ -347,3 +347,44 @@ func TestReceiptsOfAnotherProcess(t *testing.T) {
 		})
 	}
 }
+
+// Rows in doubt are recognized one by one: they may come again among others, in
+// more than one batch, and their neighbours may be refused.
+func TestRowsInDoubtComeAgainInOtherBatches(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE log (id bigint, line text CHECK (line <> 'bad'))`)
+	s, proxy, log := throughProxy(t, db, lines())
+	some := func(ids ...int64) *tuple.Batch {
+		b := &tuple.Batch{}
+		for _, id := range ids {
+			line := "good"
+			if id < 0 {
+				id, line = -id, "bad"
+			}
+			b.Append(id, encode(row{id, line}))
+		}
+		return b
+	}
+	want := func(ids string) {
+		t.Helper()
+		equal(t, db.Rows(t, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM log"), ids)
+	}
+	lose(t, s, proxy, faultproxy.Answer, some(3, 5, 7))
+	lose(t, s, proxy, faultproxy.Answer, some(20, 21))
+	want("3 5 7 20 21")
+	_, err := s.Write(t.Context(), some(1, 3, 5, 7, -9, 11))
+	if e := asError(t, err); e.Class != dest.ClassRow || e.Row != 4 {
+		t.Errorf("row %d of class %v: %v", e.Row, e.Class, e)
+	}
+	want("3 5 7 20 21")
+	insist(t, s, some(1, 3, 5))
+	want("1 3 5 7 20 21")
+	insist(t, s, some(7, 11, 12, 20, 21, 22))
+	want("1 3 5 7 11 12 20 21 22")
+	if n := len(s.doubts.all); n != 1 { // that about 3 to 7 lies in neither batch
+		t.Errorf("%d transactions are remembered", n)
+	}
+	if strings.Contains(log.String(), "ERROR") {
+		t.Errorf("log: %s", log)
+	}
+}

@@ -89,11 +89,24 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 
 // write stores the batch through one connection.
 func (s *Sink) write(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) error {
-	if s.table.Policy == dest.InsertOnly {
-		if stored, err := s.settle(ctx, pg, b, res); stored || err != nil {
-			return err
+	if s.table.Policy != dest.InsertOnly {
+		return s.put(ctx, pg, b, res)
+	}
+	missing, err := s.missing(ctx, pg, b, res)
+	if err != nil {
+		return err
+	}
+	if missing.Len() > 0 {
+		if err := s.put(ctx, pg, missing, res); err != nil {
+			return dest.InWhole(err, missing, b)
 		}
 	}
+	s.doubts.stored(b)
+	return nil
+}
+
+// put encodes and sends the batch.
+func (s *Sink) put(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) error {
 	p, err := s.currentPlan(ctx, pg, res)
 	if err != nil {
 		return err

@@ -66,39 +66,52 @@ func (s *sink) makeReceipts(ctx context.Context, c *sql.Conn) error {
 	return err
 }
 
-// insertOnce stores b in the caller's transaction, unless that is done.
-func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch) error {
+// insertOnce stores in the caller's transaction those rows of b that are not in
+// the table. After an error it returns the rows that it was about to store.
+func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*tuple.Batch, error) {
 	if s.receipts.keep == nil {
-		return s.insert(ctx, b)
+		return b, s.insert(ctx, b)
 	}
-	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
-	for _, d := range s.receipts.doubts {
-		if d.First > first || d.Last < last {
-			continue
-		}
-		var n int
-		if err := c.QueryRowContext(ctx, findReceipt, d.Token).Scan(&n); n > 0 || err != nil {
-			return err
-		}
+	b, err := s.missing(ctx, c, b)
+	if err != nil || b.Len() == 0 {
+		return b, err
 	}
 	if err := s.insert(ctx, b); err != nil {
-		return err
+		return b, err
 	}
-	r := dest.Receipt{First: first, Last: last, Token: make([]byte, 16)}
+	r := dest.Receipt{First: b.Rows[0].Seq, Last: b.Rows[b.Len()-1].Seq, Token: make([]byte, 16)}
 	rand.Read(r.Token)
 	if _, err := c.ExecContext(ctx, insertReceipt, r.Token); err != nil {
-		return fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
+		return b, fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
 	}
 	if own := s.receipts.own; len(own) > keptReceipts {
 		if _, err := c.ExecContext(ctx, deleteReceipt, own[0]); err != nil {
-			return fmt.Errorf("forget a transaction in %s: %w", receiptTable, err)
+			return b, fmt.Errorf("forget a transaction in %s: %w", receiptTable, err)
 		}
 		s.receipts.own = own[1:]
 	}
 	s.receipts.own = append(s.receipts.own, r.Token)
 	s.receipts.doubts = append(s.receipts.doubts, r)
 	s.receipts.keep(ctx, r)
-	return nil
+	return b, nil
+}
+
+// missing returns the rows of b that no earlier transaction has stored.
+func (s *sink) missing(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*tuple.Batch, error) {
+	for _, d := range s.receipts.doubts {
+		left := dest.Without(b, d.First, d.Last)
+		if left == b {
+			continue
+		}
+		var n int
+		if err := c.QueryRowContext(ctx, findReceipt, d.Token).Scan(&n); err != nil {
+			return b, fmt.Errorf("look for an earlier transaction in %s: %w", receiptTable, err)
+		}
+		if n > 0 {
+			b = left
+		}
+	}
+	return b, nil
 }
 
 // answered forgets the receipt of the transaction that has just ended, the one

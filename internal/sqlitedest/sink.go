@@ -104,15 +104,16 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 		if err := s.makeReceipts(ctx, c); err != nil {
 			return err
 		}
-		doubts := len(s.receipts.doubts)
+		doubts, part := len(s.receipts.doubts), b
 		err := transact(ctx, c, func() error {
-			if err := s.recheck(ctx, c); err != nil {
-				return err
+			err := s.recheck(ctx, c)
+			if err == nil {
+				part, err = s.insertOnce(ctx, c, b)
 			}
-			return s.insertOnce(ctx, c, b)
+			return err
 		})
 		s.answered(doubts, err)
-		return s.blame(ctx, c, b, err)
+		return dest.InWhole(s.blame(ctx, c, part, err), part, b)
 	})
 	if err != nil {
 		return dest.Result{}, err
