@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,17 +17,17 @@ import (
 
 // A checkpoint is made page by page while rows come and go. It holds every row
 // that waits all the time that it takes, and some that come or go meanwhile;
-// what is settled meanwhile is in the journal, which is read after it. So when
-// the process dies none of its rows is sent again once a newer row of its key
-// has been. docs/durability.md says what holds when the machine dies.
+// what is settled meanwhile is in the journal, which is read after it. So none of
+// its rows is sent again once a newer row of its key has been. docs/durability.md
+// says what holds when the machine dies.
 
 // pageCheckpoint is how many rows a checkpoint takes from the staging table at
 // a time. Staging and syncs wait no longer than such a page takes.
 const pageCheckpoint = 2048
 
-// boundary keeps batches from spanning the last row of a checkpoint at the
-// level that journals no rows: rows behind it are sent only after it is on disk
-// that those before it are settled.
+// boundary keeps batches from spanning the last of the rows that are on disk, in
+// a checkpoint or kept, at the level that journals no others: rows behind it are
+// sent only after it is on disk that those before it are settled.
 //
 // There may be several: until a checkpoint that is being made is whole, the one
 // before is what recovery would begin with.
@@ -37,8 +38,8 @@ type boundary struct {
 
 // set adds a boundary. Called with the mutex.
 func (b *boundary) set(at int64) {
-	if k := len(b.at); k == 0 || b.at[k-1] < at {
-		b.at = append(b.at, at)
+	if i, found := slices.BinarySearch(b.at, at); !found {
+		b.at = slices.Insert(b.at, i, at)
 	}
 }
 
@@ -110,6 +111,7 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 	step("checkpoint begins")
 	bound.mu.Lock()
 	upTo = max(upTo, staged.Load(), d.known)
+	d.covered.Store(upTo)
 	if !d.rows {
 		bound.set(upTo)
 	}
@@ -164,6 +166,7 @@ func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, failed []
 			err = errors.Join(err, w.Abort())
 		}
 	}()
+	before := d.notes()
 	if err := d.writeWaiting(ctx, w, upTo); err != nil {
 		return info, nil, err
 	}
@@ -171,13 +174,19 @@ func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, failed []
 		return info, nil, err
 	}
 	step("checkpoint filled")
+	// Rows that were settled before their page was read are not in it, though
+	// older ones of their keys may be.
+	after := d.notes()
+	if err := d.syncMarks(ctx); err != nil && after != before {
+		return info, nil, err
+	}
 	info, err = w.Commit()
 	return info, failed, err
 }
 
 func (d *disk) writeWaiting(ctx context.Context, w *dump.Writer, upTo int64) error {
 	for after := int64(0); ; {
-		page, err := d.store.Page(after, pageCheckpoint)
+		page, err := d.store.Page(after, d.page)
 		if err = errors.Join(err, context.Cause(ctx)); err != nil {
 			return err
 		}
@@ -203,7 +212,7 @@ func upToSeq(page *tuple.Batch, upTo int64) int {
 
 func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) (written []int64, err error) {
 	for after := int64(0); ; {
-		page, err := d.store.Failures(after, pageCheckpoint)
+		page, err := d.store.Failures(after, d.page)
 		if err = errors.Join(err, context.Cause(ctx)); err != nil || len(page) == 0 {
 			return written, err
 		}

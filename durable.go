@@ -25,7 +25,8 @@ const (
 	// DurabilityNone keeps nothing on disk.
 	DurabilityNone Durability = "none"
 	// DurabilityCheckpoint writes what waits to a file of SQL text at
-	// intervals: after a crash the rows since the last one are gone.
+	// intervals: after a crash, of the machine too, the rows since the last
+	// one are gone.
 	DurabilityCheckpoint Durability = "checkpoint"
 	// DurabilityJournal also appends every row to a journal, which survives
 	// the process; what the operating system has not written yet is lost if
@@ -44,23 +45,30 @@ const diskRetry = time.Second
 // in the state, and is tried again.
 //
 // The journal is open at every level. At DurabilityCheckpoint it holds no rows
-// but what is settled, so that recovery from a checkpoint, after the process has
-// died, does not write a value over a newer one that was synced after it.
+// but what is settled, so that recovery from a checkpoint does not write a value
+// over a newer one that was synced after it. It is made durable there before
+// anything is sent that depends on it, which is seldom: see due.
 //
-// Locks: mu may be held while the journal's and the store's are taken, and so
-// may health; making is held while a checkpoint is made, and the others within.
+// Locks: mu and noting may be held while the journal's and the store's are taken,
+// and so may health; making is held while a checkpoint is made, and the others within.
 type disk struct {
 	*core
 	store   *stage.Store
 	dir     dump.Dir
 	rows    bool         // the journal takes rows
 	fsync   bool         // and makes them durable
+	page    int          // pageCheckpoint
+	due     bool         // the syncer's: what it has noted must be durable before it sends more rows
 	release func() error // the lock on the writer's files
 
 	journal   *journal.Writer // set before any goroutine runs
 	known     int64           // numbers up to here were given by earlier writers
 	recovered atomic.Bool     // what these left has been handed out
+	covered   atomic.Int64    // rows up to here may be in a checkpoint
 	unwell    chan struct{}   // has room for one signal: the journal lacks something
+
+	noting sync.Mutex // held while rows leave the memory and the journal is told
+	noted  int64      // how often that was
 
 	mu    sync.Mutex // orders rows on their way into the journal
 	tried time.Time  // the last attempt to mend it
@@ -92,9 +100,9 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 	}
 	return &disk{
 		core: c, store: store, release: release,
-		dir:    dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
-		rows:   c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
-		fsync:  c.cfg.Durability == DurabilityFsync,
+		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
+		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
+		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint,
 		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
 	}, nil
 }
@@ -102,7 +110,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 func (d *disk) journalConfig() journal.Config {
 	return journal.Config{
 		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination,
-		Columns: tupleColumns(&d.table), Fsync: d.fsync, FS: d.cfg.fs, Changed: d.noteJournal,
+		Columns: tupleColumns(&d.table), Fsync: d.fsync || !d.rows, FS: d.cfg.fs, Changed: d.noteJournal,
 	}
 }
 
@@ -174,16 +182,36 @@ func (d *disk) appendRuns(page *tuple.Batch) error {
 // is noted there that they are stored, the failed one would be all that is known
 // of the key, and trying it again would bring an old value back.
 func (d *disk) keep(rows *tuple.Batch) {
-	if rows.Len() == 0 {
-		return
-	}
 	_ = d.journal.Keep(rows) // what it lacks it tells noteJournal
+	d.due = true
 }
 
-// receipt keeps the receipt of a transaction that is about to be committed.
+// receipt keeps the receipt of a transaction that is about to be committed. It is
+// made durable if its rows are.
 func (d *disk) receipt(ctx context.Context, r dest.Receipt) {
 	_ = d.journal.Receipt(journal.Receipt(r)) // what it lacks it tells noteJournal
-	d.syncBefore(ctx)
+	if d.fsync || !d.rows && r.First <= max(d.covered.Load(), d.journal.Stats().Settled) {
+		d.trySync(ctx)
+	}
+}
+
+// note has rows leave the memory and the journal told about it, while no
+// checkpoint can get between.
+func (d *disk) note(what func() error) error {
+	if d == nil {
+		return what()
+	}
+	d.noting.Lock()
+	defer d.noting.Unlock()
+	d.noted++
+	return what()
+}
+
+// notes waits for a note that is being made, and returns how many were.
+func (d *disk) notes() int64 {
+	d.noting.Lock()
+	defer d.noting.Unlock()
+	return d.noted
 }
 
 // settle notes that every row up to the given one has left the memory, but for
@@ -198,6 +226,7 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 func (d *disk) amend(gone []int64, again []stage.Failure) {
 	if d != nil {
 		_ = d.journal.Amend(gone, journalFailures(again)) // what it lacks it tells noteJournal
+		d.due = d.due || len(gone) > 0
 	}
 }
 
@@ -241,15 +270,20 @@ func (d *disk) noteUnsaved(err error) {
 
 // sync waits until every row that was journaled before is as durable as the
 // level promises.
-func (d *disk) sync(ctx context.Context) error {
-	err := d.journal.Sync(ctx)
+func (d *disk) sync(ctx context.Context) error { return d.syncBy(ctx, d.journal.Sync) }
+
+// syncMarks is sync, after which it is durable what is settled, at every level.
+func (d *disk) syncMarks(ctx context.Context) error { return d.syncBy(ctx, d.journal.SyncMarks) }
+
+func (d *disk) syncBy(ctx context.Context, sync func(context.Context) error) error {
+	err := sync(ctx)
 	var missing *journal.MissingError
 	if errors.As(err, &missing) {
 		d.mu.Lock()
 		err = d.mend()
 		d.mu.Unlock()
 		if err == nil {
-			err = d.journal.Sync(ctx) // without the mutex: appending goes on meanwhile
+			err = sync(ctx) // without the mutex: appending goes on meanwhile
 		}
 	}
 	d.noteJournal(d.journal) // the journal's own goroutine may be on its way to do so
@@ -259,16 +293,23 @@ func (d *disk) sync(ctx context.Context) error {
 	return err
 }
 
-// syncBefore makes rows, or a receipt, durable before they are sent, at the level
-// that promises it: else a machine that dies could forget a row that the destination
-// has, remember an older one of its key, and write that over it later.
+// syncBefore makes durable, before rows are sent, what these depend on: else a
+// machine that dies could forget a row that the destination has, or that it has
+// it, remember an older one of its key, and write that over it later.
 func (d *disk) syncBefore(ctx context.Context) {
-	if d == nil || !d.fsync {
-		return
+	if d != nil && (d.fsync || d.due) && d.trySync(ctx) {
+		d.due = false
 	}
-	if err := d.sync(ctx); err != nil && ctx.Err() == nil {
-		d.cfg.Logger.Debug("rows are sent though they are not durable", "table", d.table.String(), "error", err)
+}
+
+// trySync is sync where rows go on without it: a disk that fails does not stop
+// them.
+func (d *disk) trySync(ctx context.Context) bool {
+	err := d.sync(ctx)
+	if err != nil && ctx.Err() == nil {
+		d.cfg.Logger.Debug("rows are sent though the journal is not durable", "table", d.table.String(), "error", err)
 	}
+	return err == nil
 }
 
 // close ends the journal and gives the files free.

@@ -149,10 +149,9 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 		}
 		after = page[len(page)-1].Seq
 		res, err := s.retry(ctx, s.reduce, s.failed, page)
-		if amendErr := s.store.Amend(res.gone, res.again); amendErr != nil {
+		if amendErr := s.amend(res.gone, res.again); amendErr != nil {
 			return stored, amendErr
 		}
-		s.disk.amend(res.gone, res.again)
 		s.failed.update(nil, res.gone, s.table.ReplaceKeys())
 		s.front.settle(res.settlement)
 		stored += res.synced
@@ -160,6 +159,17 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 			return stored, err
 		}
 	}
+}
+
+// amend notes what became of failed rows.
+func (s *syncer) amend(gone []int64, again []stage.Failure) error {
+	return s.disk.note(func() error {
+		err := s.store.Amend(gone, again)
+		if err == nil {
+			s.disk.amend(gone, again)
+		}
+		return err
+	})
 }
 
 // discardFailed forgets every failed row.
@@ -173,10 +183,9 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 		for i := range page {
 			gone[i] = page[i].Seq
 		}
-		if err := s.store.Amend(gone, nil); err != nil {
+		if err := s.amend(gone, nil); err != nil {
 			return discarded, err
 		}
-		s.disk.amend(gone, nil)
 		s.failed.update(nil, gone, s.table.ReplaceKeys())
 		discarded += int64(len(gone))
 	}

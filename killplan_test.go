@@ -22,13 +22,12 @@ func allSteps() map[Durability][]string {
 	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.Rename} {
 		disk = append(disk, string(op)+" checkpoint", string(op)+" checkpoint done")
 	}
-	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Remove} {
+	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.Remove} {
 		disk = append(disk, string(op)+" journal", string(op)+" journal done")
 	}
 	disk = append(disk, string(faultfs.SyncDir)+" directory", string(faultfs.SyncDir)+" directory done")
 	disk = slices.Concat(rows, disk)
-	fsync := append(slices.Clone(disk), string(faultfs.Sync)+" journal", string(faultfs.Sync)+" journal done")
-	return map[Durability][]string{DurabilityNone: rows, DurabilityCheckpoint: disk, DurabilityJournal: disk, DurabilityFsync: fsync}
+	return map[Durability][]string{DurabilityNone: rows, DurabilityCheckpoint: disk, DurabilityJournal: disk, DurabilityFsync: disk}
 }
 
 // plan makes chains of five lives. With enough of them every step is there, at

@@ -34,7 +34,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 			noMore = s.topUp(ctx, wanted)
 		}
 		if len(s.landed) > 0 {
-			if err := s.settle(ev); err != nil {
+			if err := s.settle(ctx, ev); err != nil {
 				return err
 			}
 			continue
@@ -96,10 +96,10 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		s.spare = append(s.spare, b)
 		return false, err
 	}
-	s.disk.syncBefore(ctx)
 	if s.keeps() {
-		s.disk.keep(s.failed.rowsOf(&b.Batch, s.table.ReplaceKeys()))
+		s.keep(&b.Batch, s.failed)
 	}
+	s.disk.syncBefore(ctx)
 	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
@@ -121,8 +121,11 @@ func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	if into.Len() == 0 {
 		return false, errors.New("memdbwriter: the staging table lost rows")
 	}
-	first := into.Rows[0].Seq
-	at, open := s.boundary.next(first, s.settled)
+	before := len(s.boundary.at)
+	at, open := s.boundary.next(into.Rows[0].Seq, s.settled)
+	if len(s.boundary.at) < before {
+		s.disk.due = true
+	}
 	if open && len(s.flying)+len(s.landed) > 0 {
 		return false, nil
 	}
@@ -151,22 +154,28 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 
 // settle takes the first of the landed batches out of the staging table and
 // books its rows.
-func (s *syncer) settle(ev *SyncEvent) error {
+func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	b := s.landed[0]
 	kept, superseded := s.failed.judge(b.flush, s.table.ReplaceKeys())
-	if err := s.keepBehind(b.hi, kept); err != nil {
+	if err := s.keepBehind(ctx, b.hi, kept); err != nil {
 		return err
 	}
-	// In this order all can be repeated, should one fail.
-	if err := s.store.Amend(superseded, nil); err != nil {
-		return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
+	err := s.disk.note(func() error {
+		// In this order all can be repeated, should one fail.
+		if err := s.store.Amend(superseded, nil); err != nil {
+			return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
+		}
+		if err := s.store.Settle(b.hi, kept); err != nil {
+			return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
+		}
+		step("batch out of memory")
+		s.disk.amend(superseded, nil)
+		s.disk.settle(b.hi, kept)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	if err := s.store.Settle(b.hi, kept); err != nil {
-		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
-	}
-	step("batch out of memory")
-	s.disk.amend(superseded, nil)
-	s.disk.settle(b.hi, kept)
 	step("batch settled")
 	s.settled = b.hi
 	s.failed.update(kept, superseded, s.table.ReplaceKeys())
@@ -188,9 +197,21 @@ func (s *syncer) settle(ev *SyncEvent) error {
 // keeps reports whether rows have to be kept: see disk.keep.
 func (s *syncer) keeps() bool { return s.disk != nil && !s.disk.rows }
 
+// keep keeps those rows of a batch whose keys failed ones have.
+func (s *syncer) keep(b *tuple.Batch, failed failedKeys) {
+	rows := failed.rowsOf(b, s.table.ReplaceKeys())
+	if rows.Len() == 0 {
+		return
+	}
+	s.boundary.mu.Lock()
+	s.boundary.set(rows.Rows[rows.Len()-1].Seq)
+	s.boundary.mu.Unlock()
+	s.disk.keep(rows)
+}
+
 // keepBehind keeps, of the batches that are loaded behind a row, those rows
 // that newly failed ones, which are noted next, could be taken for.
-func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
+func (s *syncer) keepBehind(ctx context.Context, after int64, failed []stage.Failure) error {
 	if !s.keeps() || len(failed) == 0 {
 		return nil
 	}
@@ -202,10 +223,11 @@ func (s *syncer) keepBehind(after int64, failed []stage.Failure) error {
 			return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
 		}
 		if behind.Len() == 0 {
-			return nil
+			break
 		}
-		s.disk.keep(keys.rowsOf(behind, s.table.ReplaceKeys()))
+		s.keep(behind, keys)
 		after = behind.Rows[behind.Len()-1].Seq
 	}
+	s.disk.syncBefore(ctx)
 	return nil
 }

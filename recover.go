@@ -70,8 +70,11 @@ func openRecovery(d *disk) (*recovery, error) {
 	for _, c := range r.candidates {
 		r.saved = max(r.saved, c.LastSeq)
 	}
-	d.journal = r.journal.Create(r.saved)
+	if d.journal, err = r.journal.Create(r.saved); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
+	}
 	d.known = r.journal.Last
+	d.covered.Store(d.known)
 	return r, nil
 }
 

@@ -104,7 +104,8 @@ func (f *found) visitor(t testing.TB) journal.Visitor {
 // writer begins to write behind what was recovered.
 func (f *found) writer(t testing.TB) *journal.Writer {
 	t.Helper()
-	w := f.Create(f.after)
+	w, err := f.Create(f.after)
+	must(t, err)
 	t.Cleanup(func() { _ = w.Close() }) // for those tests that do not
 	return w
 }

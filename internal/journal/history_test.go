@@ -124,7 +124,8 @@ func (h *history) recover() {
 	}
 	rec, err := journal.Scan(h.cfg)
 	must(h.t, err)
-	h.w = rec.Create(h.savedLast)
+	h.w, err = rec.Create(h.savedLast)
+	must(h.t, err)
 	rec.Checkpoint(refused)
 	f := &found{Recovery: rec, after: h.savedLast}
 	must(h.t, rec.Replay(f.after, f.visitor(h.t)))

@@ -93,7 +93,8 @@
 // Append hands each block to the operating system with one write: it survives
 // the process. With Config.Fsync a goroutine of the Writer makes that durable,
 // for all callers of Sync who wait at that time, and at least every SyncEvery;
-// appending goes on meanwhile.
+// appending goes on meanwhile. Without, it does so only after something was said
+// of failed rows.
 package journal
 
 import (
@@ -114,7 +115,7 @@ type Config struct {
 	Columns []tuple.Column // in tuple order
 
 	Fsync        bool          // Sync means durable; otherwise that the operating system has it
-	SyncEvery    time.Duration // with Fsync: the longest time that rows wait to be made durable. 0: one second
+	SyncEvery    time.Duration // the longest time that what must be durable waits for it. 0: one second
 	SegmentBytes int64         // size at which a new file is begun. 0: 64 MiB
 	MaxBytes     int64         // of all files together; beyond it Append reports ErrFull. 0: no limit
 	FS           fsys.FS       // nil: the operating system's

@@ -112,6 +112,7 @@ func TestAFailedRowDoesNotKeepTheRowsAroundIt(t *testing.T) {
 			failed = append(failed, failure(7))
 		}
 		must(t, w.Settle(n, failed))
+		must(t, w.Sync(ctx))
 	}
 	if n := w.Stats().Bytes; n > 3*cfg.SegmentBytes {
 		t.Errorf("one failed row holds %d bytes", n)

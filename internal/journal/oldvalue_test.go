@@ -64,6 +64,8 @@ func TestRecoveredRowsAreDurableBeforeAnybodyHasThem(t *testing.T) {
 		must(t, w.Settle(2, nil))
 		rec, err := journal.Scan(durable(fs)) // w has died
 		must(t, err)
+		next, err := rec.Create(0)
+		must(t, err)
 		visited := false
 		must(t, rec.Replay(0, journal.Visitor{
 			Rows: func(*tuple.Batch) error {
@@ -77,17 +79,20 @@ func TestRecoveredRowsAreDurableBeforeAnybodyHasThem(t *testing.T) {
 		if !visited {
 			t.Error("nothing was recovered")
 		}
+		must(t, next.Close())
 	}
 }
 
-// Where the disk refuses that, nothing is handed out.
-func TestWhatCannotBeMadeDurableIsNotHandedOut(t *testing.T) {
+// Where the disk refuses that, nothing begins.
+func TestWhatCannotBeMadeDurable(t *testing.T) {
 	for _, op := range []faultfs.Op{faultfs.Sync, faultfs.SyncDir} {
 		fs, fail := faulty()
 		w := open(t, durable(fs))
 		must(t, w.Append(rows(1, 5)))
 		fail.set(op, syscall.EIO)
-		if _, err := journal.Scan(durable(fs)); !errors.Is(err, syscall.EIO) {
+		rec, err := journal.Scan(durable(fs))
+		must(t, err)
+		if _, err := rec.Create(0); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s fails: %v", op, err)
 		}
 		fail.set(op, nil)

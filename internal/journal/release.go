@@ -236,9 +236,9 @@ func (w *Writer) Close() error {
 	w.closed = true
 	w.mu.Unlock()
 	var err error
-	if w.cfg.Fsync {
-		close(w.stop)
-		<-w.ended
+	close(w.stop)
+	<-w.ended
+	if w.mustBeDurable() {
 		err = w.makeDurable()
 	}
 	w.mu.Lock()

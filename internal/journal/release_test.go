@@ -15,6 +15,7 @@ func TestACheckpointReplacesSegments(t *testing.T) {
 	w := open(t, config(fs))
 	must(t, w.Append(rows(1, 10)))
 	must(t, w.Settle(4, []journal.Failure{failure(2), failure(3)}))
+	must(t, w.Sync(ctx))
 	cut, err := w.Cut()
 	must(t, err)
 	// The checkpoint now says: 5 to 11 wait, 2 and 3 have failed.
@@ -62,6 +63,7 @@ func TestThatAFailedRowOfACheckpointIsGoneIsNotForgotten(t *testing.T) {
 		for n := from; n < to; n++ {
 			must(t, w.Append(rows(n, n)))
 			must(t, w.Settle(n, nil))
+			must(t, w.Sync(ctx))
 		}
 		if n := w.Stats().Segments; n > 2 {
 			t.Errorf("%d segments though nothing waits", n)
@@ -115,6 +117,7 @@ func TestThatARowIsGoneDuringACheckpointIsNotForgotten(t *testing.T) {
 		for n := from; n < to; n++ {
 			must(t, w.Append(rows(n, n)))
 			must(t, w.Settle(n, nil))
+			must(t, w.Sync(ctx))
 		}
 	}
 	live(3, 50)
@@ -156,6 +159,7 @@ func TestReceipts(t *testing.T) {
 	cut, err := w.Cut()
 	must(t, err)
 	must(t, w.Release(cut, 59, []int64{2, 3}))
+	must(t, w.Sync(ctx))
 	if f := known("b"); f.Segments > 1 {
 		t.Errorf("%d segments behind a checkpoint", f.Segments)
 	}

@@ -44,7 +44,8 @@ func TestWritingWhileReplaying(t *testing.T) {
 	before := len(files.Names(".seg"))
 	rec, err := journal.Scan(cfg)
 	must(t, err)
-	w = rec.Create(0)
+	w, err = rec.Create(0)
+	must(t, err)
 	boom := errors.New("boom")
 	err = rec.Replay(0, journal.Visitor{Rows: func(b *tuple.Batch) error {
 		last := b.Rows[b.Len()-1].Seq

@@ -85,12 +85,9 @@ type segment struct {
 	void    bool      // nothing of it was durable when an fsync failed
 }
 
-// Scan reads all segments of a journal. It changes nothing, but with
-// Config.Fsync it makes everything durable: the process that wrote it may have
-// died before it was, and the caller may send rows as soon as it has them. It
-// fails when a file cannot be read or made durable, or when a segment is of a
-// newer format or has other columns: then the program that wrote it has to drain
-// it, or it has to be moved away.
+// Scan reads all segments of a journal, and changes nothing. It fails when a file
+// cannot be read, or when a segment is of a newer format or has other columns:
+// then the program that wrote it has to drain it, or it has to be moved away.
 func Scan(cfg Config) (*Recovery, error) {
 	rec := &Recovery{cfg: cfg.withDefaults(), failed: map[int64]place{}, gone: map[int64]bool{}, next: 1}
 	if err := rec.list(); err != nil {
@@ -104,11 +101,6 @@ func Scan(cfg Config) (*Recovery, error) {
 	for _, at := range rec.failed {
 		rec.byNumber(at.number).live++
 	}
-	if rec.cfg.Fsync && len(rec.segments) > 0 {
-		if err := rec.makeDurable(); err != nil {
-			return nil, fmt.Errorf("scan journal: what an earlier process wrote cannot be made durable: %w", err)
-		}
-	}
 	return rec, nil
 }
 
@@ -121,7 +113,8 @@ func (rec *Recovery) byNumber(number uint64) *segment {
 	return nil
 }
 
-// makeDurable makes durable what was read.
+// makeDurable makes durable what was read: the process that wrote it may have died
+// before it was.
 func (rec *Recovery) makeDurable() error {
 	for _, s := range rec.segments {
 		f, err := rec.cfg.FS.OpenFile(s.path, os.O_RDWR, 0)

@@ -181,11 +181,11 @@ func (w *Writer) make(s *segment, b []byte) error {
 }
 
 // retire ends writing to the current segment. With Fsync it stays open until
-// it is durable.
+// it is durable, without until nobody makes it so.
 func (w *Writer) retire() error {
 	s := w.current
 	w.current = nil
-	if w.cfg.Fsync {
+	if w.cfg.Fsync || w.syncing {
 		return nil
 	}
 	err := s.file.Close()

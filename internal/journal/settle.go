@@ -160,7 +160,7 @@ func (w *Writer) catchUp() error {
 // trimBacklog forgets control records that cannot be lost any more.
 func (w *Writer) trimBacklog() {
 	w.backlog = slices.DeleteFunc(w.backlog, func(e *entry) bool {
-		return e.written > 0 && (!w.cfg.Fsync || e.written <= w.durable)
+		return e.written > 0 && e.written <= w.durable
 	})
 }
 

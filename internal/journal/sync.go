@@ -15,6 +15,7 @@ type durability struct {
 	durableRow  int64         // of Writer.last
 	durableMark int64         // of Writer.settled
 	dirDirty    bool          // files were made since the directory was durable
+	syncing     bool          // an attempt is under way
 	lost        bool          // the last attempt failed
 	syncs       int64
 	losses      int64
@@ -22,16 +23,28 @@ type durability struct {
 
 // Sync returns nil when every row that was given to Append before is on disk,
 // or is settled, and what Settle and Amend were told is on disk too. Without
-// Fsync that means that the operating system has it, and Sync does not wait. One
-// fsync serves all callers that wait for it; if it fails, so do they all. ctx ends
-// the waiting only. *MissingError means that rows have to be appended again.
-func (w *Writer) Sync(ctx context.Context) error {
+// Fsync that means that the operating system has it, but for what was said of
+// failed rows, which is durable. One fsync serves all callers that wait for it; if
+// it fails, so do they all. ctx ends the waiting only. *MissingError means that
+// rows have to be appended again.
+func (w *Writer) Sync(ctx context.Context) error { return w.sync(ctx, w.cfg.Fsync) }
+
+// SyncMarks is Sync, after which it is durable, without Fsync too, what is settled.
+func (w *Writer) SyncMarks(ctx context.Context) error { return w.sync(ctx, true) }
+
+func (w *Writer) sync(ctx context.Context, all bool) error {
 	w.mu.Lock()
 	defer w.unlock()
 	if err := w.complete(); err != nil {
 		return err
 	}
-	for target, losses := w.written, w.losses; w.cfg.Fsync && w.durable < target; {
+	var target uint64
+	if k := len(w.backlog); all {
+		target = w.written
+	} else if k > 0 {
+		target = w.backlog[k-1].written
+	}
+	for losses := w.losses; w.durable < target; {
 		if w.closed {
 			return ErrClosed
 		}
@@ -96,12 +109,24 @@ func (w *Writer) startSyncing() {
 			select {
 			case <-w.kick:
 			case <-ticker.C:
+				if !w.mustBeDurable() {
+					continue
+				}
 			case <-w.stop:
 				return
 			}
 			_ = w.makeDurable() // Sync and Append report it
 		}
 	}()
+}
+
+// mustBeDurable reports whether there is anything that has to survive the machine:
+// everything with Fsync, and what is said of failed rows without. A checkpoint may
+// have promised these, and a later record say that they are settled.
+func (w *Writer) mustBeDurable() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cfg.Fsync || len(w.backlog) > 0
 }
 
 // makeDurable is one attempt to make durable what is written when it begins, and
@@ -120,9 +145,11 @@ func (w *Writer) makeDurable() (err error) {
 	w.dirDirty = false // files made from here on are the next attempt's
 	if len(dirty) > 0 || dir {
 		w.syncs++
+		w.syncing = true
 		w.mu.Unlock()
 		err = w.fsync(dirty, dir)
 		w.mu.Lock()
+		w.syncing = false
 		if err != nil {
 			w.lose(err)
 			written, row, settled = 0, 0, 0
@@ -155,15 +182,13 @@ func (w *Writer) fsync(dirty []segment, dir bool) error {
 }
 
 // firmed notes that segments are durable as far as they were, and closes those
-// that are so to their end.
+// that are so to their end, or need not be.
 func (w *Writer) firmed(durable []segment) {
 	for _, s := range w.segments {
-		i := slices.IndexFunc(durable, func(d segment) bool { return d.number == s.number })
-		if i < 0 {
-			continue
+		if i := slices.IndexFunc(durable, func(d segment) bool { return d.number == s.number }); i >= 0 {
+			s.firm = durable[i].size
 		}
-		s.firm = durable[i].size
-		if s != w.current && s.firm == s.size {
+		if s.file != nil && s != w.current && (s.firm == s.size || !w.cfg.Fsync) {
 			s.file.Close() // an error has no meaning after fsync
 			s.file = nil
 		}
@@ -184,6 +209,9 @@ func (w *Writer) lose(err error) {
 		}
 	}
 	w.current = nil
+	if w.kept > w.durableRow {
+		w.unkept = w.kept
+	}
 	w.last, w.marked = w.durableRow, 0
 	for _, e := range w.backlog {
 		e.written = 0

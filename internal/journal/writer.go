@@ -25,7 +25,7 @@ const (
 // MissingError.
 type Writer struct {
 	cfg   Config
-	kick  chan struct{} // wakes the goroutine that makes durable; nil without Fsync
+	kick  chan struct{} // wakes the goroutine that makes durable
 	stop  chan struct{} // ends it
 	ended chan struct{} // closed when it has
 
@@ -41,10 +41,11 @@ type Writer struct {
 	offered int64 // the highest number given to Append
 	settled int64
 	marked  int64 // what the journal says is settled
-	unkept  int64 // the highest number that Keep could not write
+	kept    int64 // the highest number given to Keep
+	unkept  int64 // the highest one that was not written, or is lost
 	failure error // what went wrong last; why the journal lacks what it lacks
 
-	backlog  []*entry        // control records to repeat should they be lost, oldest first
+	backlog  []*entry        // control records of failed rows that are not durable, oldest first
 	failed   map[int64]place // live failures
 	receipts receipts
 	owing    bool // some of them could not be written
@@ -56,11 +57,18 @@ type Writer struct {
 	health
 }
 
-// Create begins a new part of the journal. It makes no file yet: a journal that
-// cannot be written shows in Append. last is the highest arrival number that the
-// caller's checkpoints have, 0 without any. Until Replay has returned no file of
-// earlier processes is deleted. The writer must be closed.
-func (rec *Recovery) Create(last int64) *Writer {
+// Create begins a new part of the journal. What is there it makes durable before,
+// with Fsync or if there are failed rows, and fails if that cannot be done. It
+// makes no file yet: a journal that cannot be written shows in Append. last is the
+// highest arrival number that the caller's checkpoints have, 0 without any. Until
+// Replay has returned no file of earlier processes is deleted. The writer must be
+// closed.
+func (rec *Recovery) Create(last int64) (*Writer, error) {
+	if rec.cfg.Fsync && len(rec.segments) > 0 || len(rec.failed) > 0 {
+		if err := rec.makeDurable(); err != nil {
+			return nil, fmt.Errorf("what an earlier process wrote to the journal cannot be made durable: %w", err)
+		}
+	}
 	rec.Last = max(rec.Last, last)
 	w := &Writer{
 		cfg: rec.cfg, segments: rec.segments, next: rec.next, buf: make([]byte, headSize),
@@ -70,10 +78,8 @@ func (rec *Recovery) Create(last int64) *Writer {
 		durability: durability{round: make(chan struct{}), durableRow: rec.Last},
 	}
 	rec.writer = w
-	if w.cfg.Fsync {
-		w.startSyncing()
-	}
-	return w
+	w.startSyncing()
+	return w, nil
 }
 
 // release lets files be deleted, once Replay does not read them any more.
@@ -138,7 +144,7 @@ func (w *Writer) Keep(b *tuple.Batch) error {
 		}
 		last := run.Rows[run.Len()-1].Seq
 		w.current.last = max(w.current.last, last)
-		w.last, w.offered = max(w.last, last), max(w.offered, last)
+		w.last, w.kept = max(w.last, last), max(w.kept, last)
 	}
 	return nil
 }
