@@ -53,22 +53,24 @@ const diskRetry = time.Second
 // and so may health; making is held while a checkpoint is made, and the others within.
 type disk struct {
 	*core
-	store   *stage.Store
-	dir     dump.Dir
-	rows    bool         // the journal takes rows
-	fsync   bool         // and makes them durable
-	page    int          // pageCheckpoint
-	due     bool         // the syncer's: what it has noted must be durable before it sends more rows
-	release func() error // the lock on the writer's files
+	store    *stage.Store
+	dir      dump.Dir
+	rows     bool          // the journal takes rows
+	fsync    bool          // and makes them durable
+	page     int           // pageCheckpoint
+	patience time.Duration // diskPatience
+	due      bool          // the syncer's: what it has noted must be durable before it sends more rows
+	release  func() error  // the lock on the writer's files
 
 	journal   *journal.Writer // set before any goroutine runs
 	known     int64           // numbers up to here were given by earlier writers
 	recovered atomic.Bool     // what these left has been handed out
 	covered   atomic.Int64    // rows up to here may be in a checkpoint
 	unwell    chan struct{}   // has room for one signal: the journal lacks something
+	waitAgain atomic.Int64    // nobody waits for an fsync before, in nanoseconds since 1970
 
 	noting sync.Mutex // held while rows leave the memory and the journal is told
-	noted  int64      // how often that was
+	noted  int64      // how often that was, or that a receipt was kept
 
 	mu    sync.Mutex // orders rows on their way into the journal
 	tried time.Time  // the last attempt to mend it
@@ -77,6 +79,7 @@ type disk struct {
 	lacking error      // what the journal lacks, and why; nil when it is whole
 	stuck   bool       // files of it cannot be deleted
 	unsaved error      // why the last checkpoint was not made
+	silent  error      // that an fsync has not returned for long
 
 	making  chan struct{} // has room for one token: who has put it makes a checkpoint, and owns what follows
 	newest  dump.Info     // the newest checkpoint; without a path if there is none
@@ -102,7 +105,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 		core: c, store: store, release: release,
 		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
 		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
-		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint,
+		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint, patience: diskPatience,
 		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
 	}, nil
 }
@@ -189,14 +192,14 @@ func (d *disk) keep(rows *tuple.Batch) {
 // receipt keeps the receipt of a transaction that is about to be committed. It is
 // made durable if its rows are.
 func (d *disk) receipt(ctx context.Context, r dest.Receipt) {
-	_ = d.journal.Receipt(journal.Receipt(r)) // what it lacks it tells noteJournal
+	_ = d.note(func() error { return d.journal.Receipt(journal.Receipt(r)) }) // what it lacks it tells noteJournal
 	if d.fsync || !d.rows && r.First <= max(d.covered.Load(), d.journal.Stats().Settled) {
 		d.trySync(ctx)
 	}
 }
 
-// note has rows leave the memory and the journal told about it, while no
-// checkpoint can get between.
+// note has rows leave the memory, or be committed, and the journal told about it,
+// while no checkpoint can get between.
 func (d *disk) note(what func() error) error {
 	if d == nil {
 		return what()
@@ -219,6 +222,7 @@ func (d *disk) notes() int64 {
 func (d *disk) settle(upTo int64, failed []stage.Failure) {
 	if d != nil {
 		_ = d.journal.Settle(upTo, journalFailures(failed)) // what it lacks it tells noteJournal
+		d.due = d.due || len(failed) > 0
 	}
 }
 
@@ -226,7 +230,7 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 func (d *disk) amend(gone []int64, again []stage.Failure) {
 	if d != nil {
 		_ = d.journal.Amend(gone, journalFailures(again)) // what it lacks it tells noteJournal
-		d.due = d.due || len(gone) > 0
+		d.due = d.due || len(gone)+len(again) > 0
 	}
 }
 
@@ -242,7 +246,7 @@ func (d *disk) noteJournal(j *journal.Writer) {
 		signal(d.unwell)
 	}
 	d.lacking = err
-	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
+	d.tellState()
 	d.health.Unlock()
 	switch log := d.cfg.Logger; {
 	case before == nil && err != nil:
@@ -259,13 +263,16 @@ func (d *disk) journalError(err error) error {
 	return fmt.Errorf("memdbwriter: cannot write the journal in %s: %w", d.cfg.CheckpointDir, err)
 }
 
+// tellState tells the state what is wrong. Called with the mutex health.
+func (d *disk) tellState() { d.tally.setDisk(cmp.Or(d.lacking, d.unsaved, d.silent)) }
+
 // noteUnsaved keeps for the state why rows are not saved but by the journal, nil if
 // they are.
 func (d *disk) noteUnsaved(err error) {
 	d.health.Lock()
 	defer d.health.Unlock()
 	d.unsaved = err
-	d.tally.setDisk(cmp.Or(d.lacking, d.unsaved))
+	d.tellState()
 }
 
 // sync waits until every row that was journaled before is as durable as the
@@ -287,6 +294,9 @@ func (d *disk) syncBy(ctx context.Context, sync func(context.Context) error) err
 		}
 	}
 	d.noteJournal(d.journal) // the journal's own goroutine may be on its way to do so
+	if err == nil {
+		d.noteSilent(false)
+	}
 	if err != nil && ctx.Err() == nil {
 		return d.journalError(err)
 	}
@@ -302,14 +312,55 @@ func (d *disk) syncBefore(ctx context.Context) {
 	}
 }
 
-// trySync is sync where rows go on without it: a disk that fails does not stop
-// them.
+// trySync is sync where rows go on without it: a disk that fails, or does not
+// answer, does not stop them. Only rows that the level promises to make durable
+// before wait for one that does not answer. After a failure nobody waits for a
+// while.
 func (d *disk) trySync(ctx context.Context) bool {
-	err := d.sync(ctx)
-	if err != nil && ctx.Err() == nil {
-		d.cfg.Logger.Debug("rows are sent though the journal is not durable", "table", d.table.String(), "error", err)
+	if !d.fsync && time.Now().UnixNano() < d.waitAgain.Load() {
+		return false
 	}
-	return err == nil
+	for {
+		bounded, cancel := context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
+		err := d.sync(bounded)
+		cancel()
+		silent := errors.Is(err, errNoAnswer)
+		if silent {
+			d.noteSilent(true)
+		}
+		switch {
+		case err == nil:
+			return true
+		case silent && d.fsync:
+			continue
+		case silent:
+			d.waitAgain.Store(time.Now().Add(6 * d.patience).UnixNano())
+		case ctx.Err() == nil:
+			d.waitAgain.Store(time.Now().Add(diskRetry).UnixNano())
+			d.cfg.Logger.Debug("rows are sent though the journal is not durable", "table", d.table.String(), "error", err)
+		}
+		return false
+	}
+}
+
+// diskPatience is how long an fsync may take before the state says so.
+const diskPatience = 10 * time.Second
+
+var errNoAnswer = errors.New("memdbwriter: the disk does not answer: an fsync of the journal has not returned for long")
+
+// noteSilent keeps for the state whether the disk does not answer.
+func (d *disk) noteSilent(silent bool) {
+	d.health.Lock()
+	before := d.silent
+	d.silent = nil
+	if silent {
+		d.silent = errNoAnswer
+	}
+	d.tellState()
+	d.health.Unlock()
+	if silent && before == nil {
+		d.cfg.Logger.Error("disk does not answer", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", errNoAnswer)
+	}
 }
 
 // close ends the journal and gives the files free.

@@ -129,6 +129,7 @@ func (s *syncer) read(into *tuple.Batch) (bool, error) {
 	if open && len(s.flying)+len(s.landed) > 0 {
 		return false, nil
 	}
+	at = min(at, s.staged.Load()) // no checkpoint knows yet of what is behind
 	into.Rows = into.Rows[:upToSeq(into, at)]
 	return true, nil
 }

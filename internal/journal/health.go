@@ -15,7 +15,7 @@ type health struct {
 }
 
 // Err says what the journal lacks of what it was given, and why; nil if it has
-// everything and, with Fsync, the last attempt to make it durable did not fail.
+// everything and the last attempt to make it durable did not fail.
 func (w *Writer) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -94,7 +94,7 @@
 // the process. With Config.Fsync a goroutine of the Writer makes that durable,
 // for all callers of Sync who wait at that time, and at least every SyncEvery;
 // appending goes on meanwhile. Without, it does so only after something was said
-// of failed rows.
+// of failed rows, and for SyncMarks.
 package journal
 
 import (

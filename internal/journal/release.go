@@ -113,11 +113,18 @@ func (w *Writer) forget(gone []int64) {
 // is. None is as long as a failure might be lost: its row would be too.
 func (w *Writer) prune() {
 	w.undeleted = nil
-	for !w.held && len(w.backlog) == 0 && len(w.segments) > 0 && w.needless(w.segments[0]) {
+	for !w.held && w.safe() && len(w.segments) > 0 && w.needless(w.segments[0]) {
 		if w.undeleted = w.remove(w.segments[0]); w.undeleted != nil {
 			return
 		}
 	}
+}
+
+// safe reports whether what is said of failed rows cannot be lost any more: when
+// the machine dies; when only the process does, if the disk makes nothing durable
+// and rows need not be, since it would be filled.
+func (w *Writer) safe() bool {
+	return len(w.backlog) == 0 || w.lost && !w.cfg.Fsync && !w.unwritten()
 }
 
 func (w *Writer) needless(s *segment) bool {

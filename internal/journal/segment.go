@@ -117,15 +117,27 @@ func (w *Writer) begin() error {
 	return nil
 }
 
-// summary is what the records of the backlog say together.
+// summary is what the records of the backlog say together, and which failed rows of
+// checkpoints are gone.
 func (w *Writer) summary() *control {
-	c := &control{settled: w.settled, gone: slices.Concat(w.undone, w.since)}
-	gone := make(map[int64]bool, len(c.gone))
-	for _, e := range w.backlog {
-		c.gone = append(c.gone, e.gone...)
+	return w.together(slices.Concat(w.undone, w.since))
+}
+
+// together is what the records of the backlog say, and that some rows are gone.
+func (w *Writer) together(rowsGone []int64) *control {
+	c := &control{settled: w.settled}
+	gone := map[int64]bool{}
+	take := func(seqs []int64) {
+		for _, seq := range seqs {
+			if !gone[seq] {
+				gone[seq] = true
+				c.gone = append(c.gone, seq)
+			}
+		}
 	}
-	for _, seq := range c.gone {
-		gone[seq] = true
+	take(rowsGone)
+	for _, e := range w.backlog {
+		take(e.gone)
 	}
 	known := map[int64]bool{}
 	for _, e := range slices.Backward(w.backlog) { // the newest first
@@ -137,6 +149,14 @@ func (w *Writer) summary() *control {
 		}
 	}
 	return c
+}
+
+// mergeBacklog makes one record of the backlog, so that it does not grow as long
+// as nothing becomes durable.
+func (w *Writer) mergeBacklog(written uint64) {
+	if len(w.backlog) > 0 {
+		w.backlog = []*entry{{control: *w.together(nil), written: written}}
+	}
 }
 
 // dropVoid deletes segments of which nothing was durable when an fsync failed.

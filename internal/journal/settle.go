@@ -76,6 +76,9 @@ func (w *Writer) noted(what string, err error) error {
 // control writes a control record, and those before it that could not be
 // written yet: failures must not come to light after what settles the rows.
 func (w *Writer) control(c *control) error {
+	if k := len(w.backlog); k >= maxBacklog && !w.unwritten() {
+		w.mergeBacklog(w.backlog[k-1].written)
+	}
 	if e := w.revise(c); len(e.gone) > 0 || len(e.failed) > 0 {
 		w.backlog = append(w.backlog, &entry{control: e})
 	}
@@ -117,6 +120,10 @@ func (w *Writer) revise(c *control) control {
 	}
 	return left
 }
+
+// maxBacklog is how many control records wait to become durable before they are
+// made one.
+const maxBacklog = 64
 
 // clone copies what the caller may change.
 func (c *control) clone() control {

@@ -75,6 +75,9 @@ func (w *Writer) complete() error {
 	if err := w.missing(w.offered); err != nil {
 		return err
 	}
+	if w.unkept > w.settled {
+		return w.failure
+	}
 	if w.closed {
 		return nil
 	}
@@ -126,7 +129,7 @@ func (w *Writer) startSyncing() {
 func (w *Writer) mustBeDurable() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cfg.Fsync || len(w.backlog) > 0
+	return w.cfg.Fsync || w.lost || len(w.backlog) > 0
 }
 
 // makeDurable is one attempt to make durable what is written when it begins, and
@@ -134,7 +137,16 @@ func (w *Writer) mustBeDurable() bool {
 func (w *Writer) makeDurable() (err error) {
 	w.mu.Lock()
 	defer w.unlock()
-	_ = w.catchUp()     // noted, and tried again
+	_ = w.catchUp() // noted, and tried again
+	if w.current == nil && w.durable < w.written && !w.cfg.Fsync {
+		// The segment is closed that what was written is in. The next one
+		// repeats all that must be durable.
+		if err := w.begin(); err != nil {
+			w.losses++ // for those who wait
+			w.endRound()
+			return w.noted("make durable", err)
+		}
+	}
 	var dirty []segment // as they are now
 	for _, s := range w.segments {
 		if s.file != nil && (s.firm < s.size || s != w.current) {
@@ -160,10 +172,15 @@ func (w *Writer) makeDurable() (err error) {
 	}
 	w.durable, w.durableRow, w.durableMark = max(w.durable, written), max(w.durableRow, row), max(w.durableMark, settled)
 	w.trimBacklog()
-	close(w.round)
-	w.round = make(chan struct{})
+	w.endRound()
 	w.prune()
 	return w.noted("make durable", err)
+}
+
+// endRound wakes those who wait for the end of an attempt.
+func (w *Writer) endRound() {
+	close(w.round)
+	w.round = make(chan struct{})
 }
 
 func (w *Writer) fsync(dirty []segment, dir bool) error {
@@ -195,25 +212,26 @@ func (w *Writer) firmed(durable []segment) {
 	}
 }
 
-// lose gives up everything that is not durable, after an fsync that failed:
-// the system may have dropped it, and another fsync would not say so. The next
-// record begins a new segment, with the control records that are lost; the rows
-// have to be appended again.
+// lose gives up what is not durable, after an fsync that failed: the system may
+// have dropped it, and another fsync would not say so. The next record begins a
+// new segment, with the control records that are lost. With Fsync the rows have to
+// be appended again; without, it was never promised that they are durable, and
+// they stay where they are.
 func (w *Writer) lose(err error) {
 	w.losses++
 	w.lost, w.failure, w.dirDirty = true, err, true
 	for _, s := range w.segments {
 		if s.file != nil {
 			s.file.Close() // what it could say is known
-			s.file, s.void = nil, s.firm == 0
+			s.file, s.void = nil, s.firm == 0 && (w.cfg.Fsync || !s.started)
 		}
 	}
-	w.current = nil
-	if w.kept > w.durableRow {
-		w.unkept = w.kept
+	w.current, w.marked = nil, 0
+	if w.cfg.Fsync {
+		if w.kept > w.durableRow {
+			w.unkept = w.kept
+		}
+		w.last = w.durableRow
 	}
-	w.last, w.marked = w.durableRow, 0
-	for _, e := range w.backlog {
-		e.written = 0
-	}
+	w.mergeBacklog(0)
 }

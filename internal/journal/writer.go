@@ -58,13 +58,13 @@ type Writer struct {
 }
 
 // Create begins a new part of the journal. What is there it makes durable before,
-// with Fsync or if there are failed rows, and fails if that cannot be done. It
+// with Fsync or if it says something of failed rows, and fails if that cannot be done. It
 // makes no file yet: a journal that cannot be written shows in Append. last is the
 // highest arrival number that the caller's checkpoints have, 0 without any. Until
 // Replay has returned no file of earlier processes is deleted. The writer must be
 // closed.
 func (rec *Recovery) Create(last int64) (*Writer, error) {
-	if rec.cfg.Fsync && len(rec.segments) > 0 || len(rec.failed) > 0 {
+	if rec.cfg.Fsync && len(rec.segments) > 0 || len(rec.failed)+len(rec.gone) > 0 {
 		if err := rec.makeDurable(); err != nil {
 			return nil, fmt.Errorf("what an earlier process wrote to the journal cannot be made durable: %w", err)
 		}
@@ -139,7 +139,7 @@ func (w *Writer) Keep(b *tuple.Batch) error {
 	}
 	for _, run := range b.Runs() {
 		if err := w.block(keptKind, run); err != nil {
-			w.unkept = b.Rows[b.Len()-1].Seq
+			w.unkept = max(w.unkept, b.Rows[b.Len()-1].Seq)
 			return w.noted("keep rows", err)
 		}
 		last := run.Rows[run.Len()-1].Seq

@@ -220,7 +220,10 @@ func unknownOutcome(err error) bool {
 // missing returns the rows of the batch that are not in the table, finding out
 // what became of earlier attempts to write them where that is not known.
 func (s *Sink) missing(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (*tuple.Batch, error) {
-	for _, one := range s.doubts.about(b) {
+	for _, one := range slices.Backward(s.doubts.about(b)) { // the newest is the likeliest to be in
+		if dest.Without(b, one.first, one.last) == b {
+			continue
+		}
 		answer := s.doubts.answer(one)
 		if answer == unasked {
 			var err error
