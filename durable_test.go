@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // levels are those that keep something on disk.
@@ -203,4 +205,32 @@ func TestPersistWithoutADirectorySaysSo(t *testing.T) {
 	wantError(t, err, ErrConfig, "MEMORY_DB_CHECKPOINT_DIR")
 	_, err = New(context.Background(), itemTable(t), p.Destination, Config{Durability: "always"})
 	wantError(t, err, ErrConfig, "none, checkpoint, journal or fsync")
+}
+
+// What is in the staging table before the stager has said so is behind a
+// checkpoint that is made then, and not sent with what is in it.
+func TestNoBatchSpansACheckpoint(t *testing.T) {
+	sent, answer := make(chan []string, 10), make(chan struct{})
+	sink := &script{write: func(_ context.Context, names []string) error { sent <- names; <-answer; return nil }}
+	w := scriptedWriter(t, sink, Config{CheckpointDir: t.TempDir(), SyncInterval: time.Hour, CheckpointInterval: -1})
+	mustAdd[item](t, w, newItem(1, "old"))
+	if _, err := w.engine.stager.flush(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	row := newItem(1, "new")
+	encoded, err := w.table.encode(nil, &row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := &tuple.Batch{}
+	two.Append(2, encoded)
+	if err := w.engine.store.Append(two); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = w.engine.syncer.await(t.Context(), ReasonForce, 1) }()
+	if names := <-sent; len(names) != 1 || names[0] != "old" {
+		t.Errorf("sent: %q", names)
+	}
+	close(answer)
+	abandon[item](w)
 }

@@ -2,27 +2,16 @@ package memdbwriter
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/memdbwriter/memdbwriter/internal/dest"
-	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
-	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
-	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // Machines die, as often as somebody likes: random histories of a writer whose
@@ -51,177 +40,6 @@ func letOthers(most int) {
 	for range rand.IntN(2) * rand.IntN(most) {
 		runtime.Gosched()
 	}
-}
-
-// ssd is a disk: what the operating system sees of it, and what is durable.
-type ssd struct {
-	dir     string
-	durable *faultfs.FS
-	before  func() error // each operation; an error is that the machine is dead
-}
-
-func newSSD(t *testing.T, files map[string][]byte) *ssd {
-	t.Helper()
-	d := &ssd{dir: t.TempDir(), durable: &faultfs.FS{}}
-	for name, data := range files {
-		path := filepath.Join(d.dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d.durable.Put(path, data)
-	}
-	if err := d.durable.SyncDir(d.dir); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// left is what is on the disk when the power comes back.
-func (d *ssd) left(r *rand.Rand) map[string][]byte {
-	files := map[string][]byte{}
-	cut := d.durable.PowerCut(r)
-	for _, path := range cut.Names("") {
-		files[filepath.Base(path)] = cut.Get(path)
-	}
-	return files
-}
-
-// both does something to the files that are seen, and to those that will be left.
-func (d *ssd) both(seen, durable func() error) error {
-	if err := d.before(); err != nil {
-		return err
-	}
-	if err := seen(); err != nil {
-		return err
-	}
-	return durable()
-}
-
-func (d *ssd) OpenFile(name string, flag int, perm fs.FileMode) (fsys.File, error) {
-	if flag&os.O_CREATE == 0 {
-		f, err := fsys.OS.OpenFile(name, flag, perm)
-		if err != nil || flag == os.O_RDONLY {
-			return f, err
-		}
-		mirror, err := d.durable.OpenFile(name, flag, perm)
-		return &ssdFile{f, mirror, d}, err
-	}
-	f := &ssdFile{disk: d}
-	err := d.both(
-		func() (err error) { f.File, err = fsys.OS.OpenFile(name, flag, perm); return err },
-		func() (err error) { f.durable, err = d.durable.OpenFile(name, flag, perm); return err },
-	)
-	return f, err
-}
-
-func (d *ssd) ReadDir(dir string) ([]fs.DirEntry, error) { return fsys.OS.ReadDir(dir) }
-
-func (d *ssd) Rename(from, to string) error {
-	return d.both(func() error { return fsys.OS.Rename(from, to) }, func() error { return d.durable.Rename(from, to) })
-}
-
-func (d *ssd) Remove(name string) error {
-	return d.both(func() error { return fsys.OS.Remove(name) }, func() error { return d.durable.Remove(name) })
-}
-
-func (d *ssd) SyncDir(dir string) error {
-	return d.both(func() error { return nil }, func() error { return d.durable.SyncDir(dir) })
-}
-
-type ssdFile struct {
-	fsys.File
-	durable fsys.File
-	disk    *ssd
-}
-
-func (f *ssdFile) WriteAt(b []byte, off int64) (n int, err error) {
-	err = f.disk.both(
-		func() (err error) { n, err = f.File.WriteAt(b, off); return err },
-		func() error { _, err := f.durable.WriteAt(b, off); return err },
-	)
-	return n, err
-}
-
-func (f *ssdFile) Truncate(size int64) error {
-	return f.disk.both(func() error { return f.File.Truncate(size) }, func() error { return f.durable.Truncate(size) })
-}
-
-func (f *ssdFile) Sync() error {
-	return f.disk.both(func() error { return nil }, f.durable.Sync)
-}
-
-// cloud is a destination that outlives the writer's machine. A row is its key
-// and, in its name, its version. Rows that are called bad are refused until that
-// is forgiven.
-type cloud struct {
-	before     func() error // each transaction; an error is that the machine is dead
-	alive      func() error
-	insertOnly bool
-
-	mu      sync.Mutex
-	forgive bool
-	rows    map[int64]int64 // versions by key
-	times   map[int64]int   // without a key: how often a version was stored
-	tokens  map[string]bool // of transactions
-}
-
-// cloudSink is one writer's way into it.
-type cloudSink struct {
-	*cloud
-	earlier []dest.Receipt
-	keep    func(context.Context, dest.Receipt)
-}
-
-func (s *cloudSink) Check(context.Context) error { return nil }
-func (s *cloudSink) Close() error                { return nil }
-
-func (s *cloudSink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
-	s.earlier, s.keep = earlier, keep
-}
-
-func (s *cloudSink) Write(ctx context.Context, whole *tuple.Batch) (dest.Result, error) {
-	b, token := whole, ""
-	if s.insertOnly {
-		s.mu.Lock()
-		for _, r := range s.earlier {
-			if s.tokens[string(r.Token)] {
-				b = dest.Without(b, r.First, r.Last)
-			}
-		}
-		s.mu.Unlock()
-		if b.Len() > 0 {
-			token = fmt.Sprint(rand.Uint64())
-			s.keep(ctx, dest.Receipt{First: b.Rows[0].Seq, Last: b.Rows[b.Len()-1].Seq, Token: []byte(token)})
-		}
-	}
-	if err := s.before(); err != nil {
-		return dest.Result{}, &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.alive(); err != nil { // it died while this waited for the lock
-		return dest.Result{}, &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
-	}
-	for i := range b.Rows {
-		if _, _, bad := versionOf(b.Tuple(i)); bad && !s.forgive {
-			return dest.Result{}, dest.InWhole(dest.RowErrorf(i, "name", "23514", "bad"), b, whole)
-		}
-	}
-	for i := range b.Rows {
-		key, version, _ := versionOf(b.Tuple(i))
-		s.rows[key] = version
-		s.times[version]++
-	}
-	s.tokens[token] = true
-	return dest.Result{Way: dest.Direct, RoundTrips: 1}, nil
-}
-
-func versionOf(t []byte) (key, version int64, bad bool) {
-	id, _ := tuple.Field(t, 0)
-	name, _ := tuple.Field(t, 1)
-	kind, number, _ := strings.Cut(string(name), " ")
-	version, _ = strconv.ParseInt(number, 10, 64)
-	return int64(binary.BigEndian.Uint64(id)), version, kind == badName
 }
 
 var errPower = errors.New("the machine is dead")
