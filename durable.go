@@ -58,7 +58,7 @@ type disk struct {
 	rows     bool          // the journal takes rows
 	fsync    bool          // and makes them durable
 	page     int           // pageCheckpoint
-	patience time.Duration // diskPatience
+	patience time.Duration // at most diskPatience
 	due      bool          // the syncer's: what it has noted must be durable before it sends more rows
 	release  func() error  // the lock on the writer's files
 
@@ -105,7 +105,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 		core: c, store: store, release: release,
 		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
 		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
-		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint, patience: diskPatience,
+		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint, patience: min(diskPatience, c.cfg.SyncTimeout/2),
 		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
 	}, nil
 }
@@ -343,7 +343,8 @@ func (d *disk) trySync(ctx context.Context) bool {
 	}
 }
 
-// diskPatience is how long an fsync may take before the state says so.
+// diskPatience is how long an fsync may take before the state says so; less where
+// a batch, whose receipt may wait for it, has less time.
 const diskPatience = 10 * time.Second
 
 var errNoAnswer = errors.New("memdbwriter: the disk does not answer: an fsync of the journal has not returned for long")

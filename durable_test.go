@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -217,7 +221,7 @@ func TestNoBatchSpansACheckpoint(t *testing.T) {
 	if _, err := w.engine.stager.flush(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	row := newItem(1, "new")
+	row := newItem(2, "new")
 	encoded, err := w.table.encode(nil, &row)
 	if err != nil {
 		t.Fatal(err)
@@ -233,4 +237,38 @@ func TestNoBatchSpansACheckpoint(t *testing.T) {
 	}
 	close(answer)
 	abandon[item](w)
+}
+
+// A row that is kept because a failed one has its key is like the last one of a
+// checkpoint: what is behind it is sent only when it is settled.
+func TestNothingOvertakesAKeptRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, sent := make(chan struct{}), []string{}
+		var mu sync.Mutex
+		sink := &script{write: func(_ context.Context, names []string) error {
+			mu.Lock()
+			sent = append(sent, names...)
+			mu.Unlock()
+			if names[0] == badName {
+				return dest.RowErrorf(0, "name", "23514", "bad")
+			}
+			<-answer
+			return nil
+		}}
+		cfg := Config{CheckpointDir: t.TempDir(), SyncInterval: time.Hour, CheckpointInterval: -1, SyncBatchSize: 1, SyncWorkers: 2}
+		w := scriptedWriter(t, sink, cfg)
+		mustAdd[item](t, w, newItem(1, badName))
+		wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+		mustAdd[item](t, w, newItem(1, "kept"), newItem(2, "behind"))
+		time.Sleep(time.Second) // the stager takes them
+		synctest.Wait()
+		mu.Lock()
+		if want := []string{badName, "kept"}; !slices.Equal(sent, want) {
+			t.Errorf("sent %q before the kept row is settled, want %q", sent, want)
+		}
+		mu.Unlock()
+		close(answer)
+		mustSync[item](t, w)
+		mustStop[item](t, w)
+	})
 }

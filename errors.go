@@ -57,10 +57,10 @@ var (
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
 	// cannot take over: a newer version wrote them, the table had other columns,
-	// or the disk does not give them or, at DurabilityFsync, keep them. Nothing of
-	// them is lost. Drain them with the program that wrote them, mend
-	// the disk, or move the files away. It is also wrapped when a writer that
-	// keeps nothing on disk cannot get them stored before it begins.
+	// or the disk does not give them or make them durable. Nothing of them is
+	// lost. Drain them with the program that wrote them, mend the disk, or move
+	// the files away. It is also wrapped when a writer that keeps nothing on
+	// disk cannot get them stored before it begins.
 	ErrRecovery = errors.New("memdbwriter: rows on disk cannot be recovered")
 
 	errNoDisk = errors.New("memdbwriter: nothing is written to disk: set Config.CheckpointDir (MEMORY_DB_CHECKPOINT_DIR) and a Durability other than none")
