@@ -217,18 +217,19 @@ func (w *BatchDBWriter[T]) settle(b *batch) {
 		w.failed = append(w.failed, f)
 	}
 	w.logFailed(b.flush.failed)
-	stored, size := b.flush.rows()
-	n := settlement{synced: stored, syncedBytes: size, bytes: b.readBytes, failed: int64(len(kept) - len(superseded))}
-	n.superseded = b.read - n.synced - n.failed
-	w.mu.Lock()
-	w.ledger.settle(n)
-	w.mu.Unlock()
+	w.book(b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded)))
 	w.writing, w.attempts = nil, 0
 	w.tally.setState(StateOK)
 	if w.rows.Len() == 0 {
 		b.Reset()
 		w.rows = &b.Batch
 	}
+}
+
+func (w *BatchDBWriter[T]) book(n settlement) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ledger.settle(n)
 }
 
 // ForceSync writes everything added before the call. Its errors are those of
@@ -253,7 +254,8 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	w.tally.endRun(reason, ev.Duration)
 	if w.cfg.OnSync != nil {
 		after := w.SyncStatus()
-		ev.Synced, ev.Superseded, ev.Failed = after.Synced-before.Synced, after.Superseded-before.Superseded, after.Failed-before.Failed
+		ev.Synced, ev.Superseded, ev.Skipped = after.Synced-before.Synced, after.Superseded-before.Superseded, after.Skipped-before.Skipped
+		ev.Failed = max(0, after.Failed-before.Failed)
 		w.cfg.OnSync(ev)
 	}
 	if err != nil {
@@ -275,9 +277,7 @@ func (w *BatchDBWriter[T]) Stop(ctx context.Context) error {
 	w.stopped = true
 	w.stopErr = errors.Join(w.sync(ctx, ReasonStop), w.sink.Close())
 	w.tally.stop()
-	s := w.SyncStatus()
-	w.cfg.Logger.Info("writer stopped", "table", w.table.String(), "total", s.Total, "synced", s.Synced,
-		"superseded", s.Superseded, "failed", s.Failed, "unsynced", s.Pending, "error", w.stopErr)
+	w.logStopped(w.SyncStatus(), w.stopErr)
 	return w.stopErr
 }
 
@@ -321,9 +321,7 @@ func (w *BatchDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, e
 	res, err := w.retry(ctx, w.reduce, w.keys, w.failed)
 	w.failed = amend(w.failed, res)
 	w.keys.update(nil, res.gone, w.core.table.ReplaceKeys())
-	w.mu.Lock()
-	w.ledger.settle(res.settlement)
-	w.mu.Unlock()
+	w.book(res.settlement)
 	if err != nil {
 		return res.synced, w.unsynced(w.SyncStatus(), w.destinationError(dest.AsError(err)))
 	}
@@ -343,6 +341,7 @@ func (w *BatchDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int
 	discarded = int64(len(w.failed))
 	w.failed = nil
 	clear(w.keys)
+	w.book(settlement{discarded: discarded, resolved: discarded})
 	return discarded, nil
 }
 

@@ -23,7 +23,8 @@
 //
 // At any moment
 //
-//	added + recovered = waiting + synced + superseded + failed
+//	Total + Recovered = Pending + Synced + Superseded + Failed +
+//		Skipped + Discarded + Lost + Deleted
 //
 // holds for the counts of [SyncStatus], with each row in exactly one place.
 //

@@ -220,9 +220,7 @@ func (e *engine) shutDown(ctx context.Context) {
 	e.workers.Wait()
 	e.stopErr = errors.Join(err, e.save(), e.disk.close(), e.sink.Close(), e.store.Close())
 	e.tally.stop()
-	s := e.status()
-	e.cfg.Logger.Info("writer stopped", "table", e.table.String(), "total", s.Total, "synced", s.Synced,
-		"superseded", s.Superseded, "failed", s.Failed, "unsynced", s.Pending, "error", e.stopErr)
+	e.logStopped(e.status(), e.stopErr)
 }
 
 // failed returns the failed rows up to the given one, joined, or nil if there

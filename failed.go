@@ -123,14 +123,12 @@ func (c *core) retry(ctx context.Context, r *reducer, k failedKeys, page []stage
 		f.Attempts += history[f.Seq].Attempts
 		f.First = history[f.Seq].First
 	}
-	res.superseded = int64(len(res.gone))
-	res.synced, res.syncedBytes = b.flush.rows()
 	for _, part := range b.flush.stored {
 		for _, row := range part.Rows {
 			res.gone = append(res.gone, row.Seq)
 		}
 	}
-	res.failed = -res.synced - res.superseded
+	res.settlement = b.flush.settlement(0, 0, 0, len(res.gone))
 	c.logFailed(b.flush.failed)
 	return res, err
 }
@@ -187,6 +185,8 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 			return discarded, err
 		}
 		s.failed.update(nil, gone, s.table.ReplaceKeys())
-		discarded += int64(len(gone))
+		n := int64(len(gone))
+		s.front.settle(settlement{discarded: n, resolved: n})
+		discarded += n
 	}
 }

@@ -78,6 +78,7 @@ type flush struct {
 
 	todo    []*tuple.Batch // disjoint parts not stored yet, the next one last
 	stored  []*tuple.Batch // parts that are in the destination
+	skipped int64          // rows of those parts that a trigger cancelled
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
 	// runnerUp is the row to write in place of a refused one, nil if there is
@@ -85,13 +86,19 @@ type flush struct {
 	runnerUp func(refused tuple.Span) *tuple.Batch
 }
 
-// rows counts the stored rows and their bytes.
-func (f *flush) rows() (n, bytes int64) {
+// settlement books the flush: of so many waiting rows with so many bytes,
+// rejected ones are failed now, and so many failed rows are resolved. What is
+// neither stored nor rejected is superseded.
+func (f *flush) settlement(rows, bytes int64, rejected, resolved int) settlement {
+	n := settlement{skipped: f.skipped, rejected: int64(rejected), resolved: int64(resolved), bytes: bytes}
+	var stored int64
 	for _, part := range f.stored {
-		n += int64(part.Len())
-		bytes += part.Bytes()
+		stored += int64(part.Len())
+		n.syncedBytes += part.Bytes()
 	}
-	return n, bytes
+	n.synced = stored - n.skipped
+	n.superseded = rows + n.resolved - stored - n.rejected
+	return n
 }
 
 // failures are the refused rows in the form in which they are kept, in the
@@ -121,10 +128,11 @@ type failure struct {
 func (f *flush) run(ctx context.Context) error {
 	for len(f.todo) > 0 {
 		part := f.todo[len(f.todo)-1]
-		err := f.write(ctx, part)
+		res, err := f.write(ctx, part)
 		if err == nil {
 			f.todo = f.todo[:len(f.todo)-1]
 			f.stored = append(f.stored, part)
+			f.skipped += int64(res.Skipped)
 			continue
 		}
 		e := dest.AsError(err)
@@ -137,7 +145,7 @@ func (f *flush) run(ctx context.Context) error {
 	return nil
 }
 
-func (f *flush) write(ctx context.Context, part *tuple.Batch) error {
+func (f *flush) write(ctx context.Context, part *tuple.Batch) (dest.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	step("batch sending")
@@ -146,7 +154,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) error {
 		step("batch committed")
 		f.onWrite(res)
 	}
-	return err
+	return res, err
 }
 
 // split takes a refused part apart, or refuses its only row.

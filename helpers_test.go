@@ -220,7 +220,13 @@ func wantRows(tb testing.TB, p *place, sql string, want ...string) {
 // wantBalance checks the ledger: every row is in exactly one place.
 func wantBalance(tb testing.TB, s SyncStatus) {
 	tb.Helper()
-	if s.Total+s.Recovered != s.Pending+s.Synced+s.Superseded+s.Failed || s.Pending < 0 {
+	var sum int64
+	for _, n := range []int64{s.Pending, s.Synced, s.Superseded, s.Failed, s.Skipped, s.Discarded, s.Lost, s.Deleted} {
+		if sum += n; n < 0 {
+			tb.Fatalf("a count is negative: %+v", s)
+		}
+	}
+	if sum != s.Total+s.Recovered || s.Progress < 0 || s.Progress > 100 {
 		tb.Fatalf("the ledger does not balance: %+v", s)
 	}
 }

@@ -24,8 +24,14 @@ func (s *syncer) report(ev SyncEvent) {
 	}
 	total, _ := s.front.status()
 	log("sync done", "table", s.table.String(), "reason", string(ev.Reason),
-		"synced", ev.Synced, "superseded", ev.Superseded, "failed", ev.Failed, "batches", ev.Batches,
+		"synced", ev.Synced, "superseded", ev.Superseded, "skipped", ev.Skipped, "failed", ev.Failed, "batches", ev.Batches,
 		"seconds", ev.Duration.Seconds(), "waiting", total.Pending, "synced_total", total.Synced)
+}
+
+// logStopped logs the end of a writer.
+func (c *core) logStopped(s SyncStatus, err error) {
+	c.cfg.Logger.Info("writer stopped", "table", c.table.String(), "total", s.Total, "synced", s.Synced,
+		"superseded", s.Superseded, "skipped", s.Skipped, "failed", s.Failed, "discarded", s.Discarded, "unsynced", s.Pending, "error", err)
 }
 
 // logLimit logs once that the limit was reached, and once that half of the

@@ -180,10 +180,7 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	step("batch settled")
 	s.settled = b.hi
 	s.failed.update(kept, superseded, s.table.ReplaceKeys())
-	stored, bytes := b.flush.rows()
-	n := settlement{synced: stored, syncedBytes: bytes, bytes: b.readBytes}
-	n.failed = int64(len(kept) - len(superseded))
-	n.superseded = b.read - n.synced - n.failed
+	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
 	s.logLimit()
 	s.front.settle(n)
 	ev.add(n)

@@ -20,18 +20,26 @@ const (
 	StateStopped  State = "stopped"  // Stop was called
 )
 
-// SyncStatus tells where the rows are. The counts are taken at one moment and
-// are exact: Total + Recovered = Pending + Synced + Superseded + Failed.
+// SyncStatus tells where the rows are. The counts are taken at one moment, none
+// is negative, and they are exact: each row is in one place only,
+//
+//	Total + Recovered = Pending + Synced + Superseded + Failed +
+//		Skipped + Discarded + Lost + Deleted
 type SyncStatus struct {
-	Total      int64 // rows taken by Add, AddBatch and TryAdd
-	Synced     int64 // rows that the destination has committed
-	Pending    int64 // rows waiting or on their way
-	Failed     int64 // rows that the destination refused
-	Superseded int64 // rows replaced by a newer one of the same key before they were sent
-	Recovered  int64 // rows found on disk when the writer was made
+	Total     int64 // rows taken by Add, AddBatch and TryAdd
+	Recovered int64 // rows of earlier writers found on disk, the lost ones included
 
-	// Progress is the share of rows that need nothing more (synced or
-	// superseded), in percent; 100 for a writer without rows.
+	Pending    int64 // rows waiting or in flight
+	Synced     int64 // rows that the destination has committed, and those it kept its stored row for (unchanged, guarded, ConflictIgnore)
+	Superseded int64 // rows never written, since another row of the same key made them void: a newer one, an older one with ConflictIgnore, or one that set the guard
+	Failed     int64 // rows that the destination rejected and the writer keeps: SyncErrors lists them
+	Skipped    int64 // rows that a trigger of the table cancelled
+	Discarded  int64 // failed rows that DiscardSyncErrors gave up
+	Lost       int64 // rows that earlier writers left on disk and that cannot be read any more
+	Deleted    int64 // rows that were calls for a delete which the destination has committed
+
+	// Progress is the share of rows that need nothing more (all but the
+	// pending and the failed ones), in percent; 100 for a writer without rows.
 	Progress float64
 	Syncing  bool // a sync run is under way
 
@@ -50,7 +58,7 @@ type Stats struct {
 	SyncStatus
 
 	PendingBytes int64 // encoded size of the pending rows
-	SyncedBytes  int64 // encoded size of the synced rows
+	SyncedBytes  int64 // encoded size of the synced and skipped rows
 	MemoryBytes  int64 // memory that SQLite holds for waiting and failed rows, measured
 
 	Batches       int64 // transactions committed
@@ -77,39 +85,49 @@ type Stats struct {
 // ledger counts rows by where they are. Every row that came in is in exactly
 // one of the places, so what waits is the difference.
 type ledger struct {
-	added, recovered           int64
-	synced, superseded, failed int64
-	waitingBytes, syncedBytes  int64
+	added, recovered            int64
+	synced, superseded, skipped int64
+	failed, discarded           int64
+	lost, deleted               int64
+	waitingBytes, syncedBytes   int64
 }
 
 func (l *ledger) waiting() int64 {
-	return l.added + l.recovered - l.synced - l.superseded - l.failed
+	return l.added + l.recovered - l.synced - l.superseded - l.skipped - l.failed - l.discarded - l.lost - l.deleted
 }
 
-// settlement is rows that leave the waiting ones, or go back to them.
+// settlement is rows that leave the waiting ones or the failed ones. No field
+// is negative.
 type settlement struct {
-	synced, superseded, failed int64
-	bytes                      int64 // of all of them
-	syncedBytes                int64
+	synced, superseded, skipped, discarded int64
+
+	rejected int64 // waiting rows that are failed ones now
+	resolved int64 // failed rows that are among those above now
+
+	bytes       int64 // of the waiting rows
+	syncedBytes int64 // of the synced and skipped ones
 }
 
 func (l *ledger) settle(s settlement) {
 	l.synced += s.synced
 	l.superseded += s.superseded
-	l.failed += s.failed
+	l.skipped += s.skipped
+	l.discarded += s.discarded
+	l.failed += s.rejected - s.resolved
 	l.waitingBytes -= s.bytes
 	l.syncedBytes += s.syncedBytes
 }
 
-// status fills in what the ledger knows.
+// status fills in the counts of the ledger.
 func (l *ledger) status() SyncStatus {
 	s := SyncStatus{
 		Total: l.added, Recovered: l.recovered, Pending: l.waiting(),
-		Synced: l.synced, Superseded: l.superseded, Failed: l.failed,
+		Synced: l.synced, Superseded: l.superseded, Failed: l.failed, Skipped: l.skipped,
+		Discarded: l.discarded, Lost: l.lost, Deleted: l.deleted,
 		Progress: 100,
 	}
 	if all := l.added + l.recovered; all > 0 {
-		s.Progress = 100 * float64(l.synced+l.superseded) / float64(all)
+		s.Progress = 100 * float64(all-s.Pending-s.Failed) / float64(all)
 	}
 	return s
 }

@@ -46,8 +46,9 @@ const (
 type SyncEvent struct {
 	Reason     Reason
 	Synced     int64 // rows committed in this run
-	Superseded int64 // rows replaced by newer ones before they were sent
-	Failed     int64 // rows that the destination refused
+	Superseded int64 // rows made void by another row of their key, earlier failed ones included
+	Skipped    int64 // rows that a trigger of the table cancelled
+	Failed     int64 // rows that the destination rejected
 	Batches    int64 // batches taken from the buffer
 	Duration   time.Duration
 	Err        error // why the run ended before its goal; rows that are left will be tried again
@@ -56,7 +57,8 @@ type SyncEvent struct {
 func (ev *SyncEvent) add(n settlement) {
 	ev.Synced += n.synced
 	ev.Superseded += n.superseded
-	ev.Failed += n.failed
+	ev.Skipped += n.skipped
+	ev.Failed += n.rejected
 	ev.Batches++
 }
 

@@ -255,8 +255,9 @@ func (w *MemoryDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, 
 	return w.engine.retryFailed(ctx)
 }
 
-// DiscardSyncErrors gives up all failed rows and returns how many. They stay
-// counted as failed, but are not listed, retried or reported any more.
+// DiscardSyncErrors gives up all failed rows and returns how many. They are
+// counted as Discarded and no longer as Failed, and are not listed, retried or
+// reported any more.
 func (w *MemoryDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int64, err error) {
 	if w.engine.front.isClosed() {
 		return 0, ErrStopped

@@ -77,6 +77,10 @@ const (
 type Result struct {
 	Way        Way
 	RoundTrips int // requests sent to the server and waited for, the failed ones included
+	// Skipped is how many rows of the batch a trigger of the table cancelled:
+	// the statement succeeded and neither stored them nor found them unchanged.
+	// They count as skipped and not as synced. At most the rows of the batch.
+	Skipped int
 }
 
 // Destination is a database. It serves any number of tables and writers, and
