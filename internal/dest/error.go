@@ -48,6 +48,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrClosed is wrapped by the error of a destination that its owner closed, or
+// whose pool he closed.
+var ErrClosed = errors.New("the destination is closed")
+
+// Closed returns the error of a closed destination. No retry opens it again.
+func Closed() *Error { return &Error{Class: ClassTable, Row: -1, Err: ErrClosed} }
+
 // AsError returns err as an *Error. What is not one yet (a bug of a Sink, or
 // a context's error) becomes transient: never success, never loss.
 func AsError(err error) *Error {

@@ -4,15 +4,30 @@ import "strings"
 
 // helperSQL makes the schema of what the stand-in needs in PostgreSQL.
 //
+// left_open are transactions that a crash ended: unlike one that was rolled
+// back, openGauss has no word about them (opengauss.md 12).
+//
 // guard gives a table a trigger that counts the bytes of its varchar and char
 // columns. It leaves one that is right alone, because to make it needs a lock
 // that concurrent writers would feel.
 func helperSQL(schema string, o *Options) string {
-	return strings.NewReplacer("SCHEMA_", schema, "VERSION_", literal(o.version()), "NUMBER_", literal(o.Version)).Replace(`
+	return strings.NewReplacer("SCHEMA_", schema, "VERSION_", literal(o.version()), "NUMBER_", literal(o.Version), "NODE_", literal(nodeName)).Replace(`
 CREATE SCHEMA SCHEMA_;
 CREATE FUNCTION SCHEMA_.version() RETURNS text LANGUAGE sql AS $$ SELECT VERSION_::text $$;
 CREATE FUNCTION SCHEMA_.opengauss_version() RETURNS text LANGUAGE sql AS $$ SELECT NUMBER_::text $$;
 CREATE FUNCTION SCHEMA_.pg_backend_pid() RETURNS bigint LANGUAGE sql AS $$ SELECT 140000000000000 + pg_catalog.pg_backend_pid() $$;
+CREATE FUNCTION SCHEMA_.pg_terminate_backend(pid bigint) RETURNS boolean LANGUAGE sql AS $$
+	SELECT pg_catalog.pg_terminate_backend((pid - 140000000000000)::int)
+$$;
+CREATE VIEW SCHEMA_.pg_stat_activity AS SELECT datid, datname, 140000000000000 + pid AS pid, usesysid, usename, application_name,
+	client_addr, client_hostname, client_port, backend_start, xact_start, query_start, state_change, state, query
+	FROM pg_catalog.pg_stat_activity;
+CREATE VIEW SCHEMA_.pg_settings AS SELECT 'pgxc_node_name'::text AS name, NODE_::text AS setting;
+CREATE TABLE SCHEMA_.left_open (xid bigint);
+CREATE FUNCTION SCHEMA_.pgxc_is_committed(x xid) RETURNS boolean LANGUAGE sql AS $$
+	SELECT CASE pg_catalog.txid_status(x::text::bigint) WHEN 'committed' THEN true
+		WHEN 'aborted' THEN CASE WHEN EXISTS (SELECT FROM SCHEMA_.left_open l WHERE l.xid::text = x::text) THEN NULL ELSE false END END
+$$;
 CREATE FUNCTION SCHEMA_.count_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
 	r jsonb := to_jsonb(NEW);

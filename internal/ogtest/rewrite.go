@@ -45,16 +45,21 @@ var functions = strings.Fields(`count sum min max avg bool_and bool_or every coa
 	currval lastval setval to_char to_number to_date to_timestamp date_trunc date_part extract age repeat lpad rpad
 	left right chr ascii encode decode quote_ident quote_literal row_number rank dense_rank lag lead first_value
 	last_value row array array_to_string string_to_array pg_relation_size pg_total_relation_size clock_timestamp
-	statement_timestamp transaction_timestamp hashtext pg_typeof current_setting pg_get_userbyid concat`)
+	statement_timestamp transaction_timestamp hashtext pg_typeof current_setting pg_get_userbyid concat timezone
+	pg_control_system pg_postmaster_start_time txid_current_snapshot txid_snapshot_xmin`)
 
 // ownFunctions are functions that the stand-in makes: schema helpers.
-var ownFunctions = []string{"version", "opengauss_version", "pg_backend_pid"}
+var ownFunctions = []string{"version", "opengauss_version", "pg_backend_pid", "pg_terminate_backend", "pgxc_is_committed"}
+
+// ownViews are catalogues that the stand-in makes: schema helpers.
+var ownViews = []string{"pg_stat_activity", "pg_settings"}
 
 // beforeParenthesis are words that a parenthesis may follow without a call.
 var beforeParenthesis = strings.Fields(`in values and or not on using where select from as any all some exists then when
 	else case over by key unique check default set is like ilike between limit offset having join union except intersect
 	distinct returning nothing nowait with conflict include temp add column filter within
-	group partition order excluded cast interval primary index table stored end escape similar to ok add only insert`)
+	group partition order excluded cast interval primary index table stored end escape similar to ok add only insert
+	operator`)
 
 // rewrite is what changes in the expressions of any statement, and what is an
 // error in them.
@@ -154,6 +159,11 @@ func (s *session) rewriteName(toks []token, i int) error {
 		if !slices.Contains(informationSchema, name) {
 			return unknown("information_schema.%s", name)
 		}
+	case slices.Contains(ownViews, name):
+		if member && toks[i-2].word == "pg_catalog" {
+			toks[i-2].text, toks[i-1].text = "", ""
+		}
+		t.text = " " + s.server.helpers + "." + name
 	case strings.HasPrefix(name, "pg_") && !slices.Contains(catalogues, name):
 		return unknown("the catalogue %s", name)
 	case name == "excluded" && !member:

@@ -154,6 +154,8 @@ func set(s *session, c *cursor) (*plan, error) {
 		return begin(s, &cursor{toks: c.toks})
 	case c.take("time", "zone"):
 		return &plan{sql: source(c.toks)}, nil
+	case startsWith(c.rest(), "role", "none"):
+		return &plan{sql: source(c.toks)}, nil
 	case c.at("role"), c.at("authorization"), c.at("constraints"), c.at("names"):
 		return nil, unknown("SET %s", c.peek().text)
 	}

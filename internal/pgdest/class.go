@@ -61,14 +61,15 @@ var classes = map[string]dest.Class{
 
 // SQLSTATEs that are looked at one by one.
 const (
-	uniqueViolation    = "23505"
-	undefinedObject    = "42704" // among others, a parameter that the server has not
-	notNullViolation   = "23502" // of a column that is not written: ours are checked before
-	exclusionViolation = "23P01"
-	protocolViolation  = "08P01" // also a binary field that is shorter than its type
-	limitExceeded      = "54000" // a row too large for a page or for an index
-	cannotConnectNow   = "57P03"
-	accountLocked      = "28000" // among others
+	uniqueViolation     = "23505"
+	undefinedObject     = "42704" // among others, a parameter that the server has not
+	notNullViolation    = "23502" // of a column that is not written: ours are checked before
+	exclusionViolation  = "23P01"
+	protocolViolation   = "08P01" // also a binary field that is shorter than its type
+	limitExceeded       = "54000" // a row too large for a page or for an index
+	cannotConnectNow    = "57P03"
+	readOnlyTransaction = "25006" // also of a standby
+	accountLocked       = "28000" // among others
 )
 
 // states are the exceptions from classes.

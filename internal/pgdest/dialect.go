@@ -2,7 +2,6 @@ package pgdest
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,10 +33,10 @@ type dialect struct {
 	uncomputes bool
 	// anyKey: a table can be updated without a unique index on its key.
 	anyKey bool
-	// outcomes: the server can tell what became of a transaction.
-	outcomes bool
+	// transactions: what became of one.
+	transactions transactions
 	// tellsPID: a client knows its session by the number that the server's own
-	// functions know it by.
+	// functions know it by; else it has to ask.
 	tellsPID bool
 	// freshAfterDDL: the statements that make a table may spoil their session.
 	freshAfterDDL bool
@@ -67,9 +66,10 @@ var postgres = &dialect{
 	generated:  "a.attgenerated <> ''",
 	computes:   true,
 	uncomputes: true,
-	outcomes:   true,
 	tellsPID:   true,
-	forms:      []form{{sql: onConflict}},
+
+	transactions: postgresTransactions,
+	forms:        []form{{sql: onConflict}},
 }
 
 // postgres12 is PostgreSQL before version 13.
@@ -88,24 +88,6 @@ func dialectOf(pg *pgconn.PgConn) *dialect {
 		return postgres12
 	}
 	return postgres
-}
-
-// setUpKey marks, in the data of a connection, a session that is set up.
-const setUpKey = "github.com/memdbwriter/memdbwriter"
-
-// prepare sets up the session of a connection that was not used before.
-func (d *dialect) prepare(ctx context.Context, pg *pgconn.PgConn) error {
-	if len(d.setUp) == 0 || pg.CustomData()[setUpKey] != nil {
-		return nil
-	}
-	for _, sql := range d.setUp {
-		_, err := pg.Exec(ctx, sql).ReadAll()
-		if pe := new(pgconn.PgError); err != nil && !(errors.As(err, &pe) && pe.Code == undefinedObject) {
-			return classify(err)
-		}
-	}
-	pg.CustomData()[setUpKey] = true
-	return nil
 }
 
 // chooseForm returns the first form of the upsert that the server takes. It

@@ -20,13 +20,14 @@ var openGauss = &dialect{
 	setUp: []string{
 		"SET session_timeout = 0",
 		"SET idle_in_transaction_session_timeout = 0", // from 3.0.0 on
-		"SET client_encoding = 'UTF8'",
 	},
 	hasDefault: "a.atthasdef",
 	identity:   "NULL",
 	generated: "EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef g" +
 		" WHERE g.adrelid = a.attrelid AND g.adnum = a.attnum AND g.adgencol = 's')",
 	facts: "SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')",
+
+	transactions: openGaussTransactions,
 
 	anyKey: true,
 	// CREATE INDEX IF NOT EXISTS on an index that exists leaves a session of

@@ -3,13 +3,10 @@ package pgdest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,9 +28,9 @@ import (
 //   - aborted, or a number not given yet: the batch is not in
 //   - in progress: the answer is waited for. A session that waits for the
 //     client that we no longer are would do so for hours, and is ended.
-//   - committed: the batch is in, if the server has not crashed or been
-//     replaced by its standby since: one that lost the last moments gives the
-//     same numbers to other transactions
+//   - committed: the batch is in, if the number cannot have been given twice
+//     since: a server that lost its last moments, in a crash or because its
+//     standby took over, gives the same numbers to other transactions
 //   - otherwise, or if the server keeps no record that old: unknown. The batch
 //     is written again, because a row twice is better than a row lost, and the
 //     log says so as an error.
@@ -44,23 +41,17 @@ import (
 
 // server tells servers and their lives apart.
 type server struct {
-	system string // the identifier that it shares with its physical standbys
-	life   string // another one after a crash, and on a standby
+	system int64  // the identifier that it shares with its physical standbys
+	life   string // within a life no transaction number is given twice
 }
 
 // receipt names a transaction, so that another session can ask for its outcome.
-// It is zero where the server cannot tell.
+// It is zero where the server cannot tell. Its numbers become part of SQL, its
+// texts are only compared.
 type receipt struct {
 	server server
 	xid    uint64
-	pid    string // of the session's process
-}
-
-// token is a receipt as other processes get it.
-type token struct {
-	System, Life string
-	XID          uint64
-	PID          string
+	pid    int64 // of the session, as the server's functions know it
 }
 
 // doubt is an insert-only transaction of which it is not known whether its rows
@@ -120,14 +111,16 @@ func (d *doubts) stored(b *tuple.Batch) {
 
 var _ dest.Recorder = (*Sink)(nil)
 
-// Record implements dest.Recorder.
+// Record implements dest.Recorder. A token that is not one of ours is told in
+// the log, and taken for the receipt of a transaction that nobody can ask for.
 func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
 	s.keep = keep
 	for _, e := range earlier {
 		one := &doubt{first: e.First, last: e.Last}
-		var t token
-		if err := json.Unmarshal(e.Token, &t); err == nil { // else nothing can be asked
-			one.receipt = receipt{server: server{t.System, t.Life}, xid: t.XID, pid: t.PID}
+		var err error
+		if one.receipt, err = parseToken(e.Token); err != nil {
+			s.log.Error("a commit token on the disk is damaged or forged: its transaction cannot be asked for", "table", s.table.String(),
+				"destination", s.db.String(), "first", e.First, "last", e.Last, "error", err)
 		}
 		s.doubts.add(one)
 	}
@@ -138,7 +131,7 @@ func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
 	if s.keep == nil {
 		return nil
 	}
-	t, err := json.Marshal(token{r.server.system, r.server.life, r.xid, r.pid})
+	t, err := r.token()
 	if err != nil {
 		return err
 	}
@@ -150,16 +143,13 @@ func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
 // transaction is the zero server.
 func (s *Sink) identify(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (server, error) {
 	d := dialectOf(pg)
-	err := errors.New(d.name + " has no txid_status")
-	if d.outcomes {
-		res.RoundTrips++
-		var f []string
-		if f, err = queryRow(ctx, pg, identitySQL+", "+outcomeSQL(math.MaxInt64)); err == nil {
-			return server{f[0], f[1]}, nil
-		}
-		if classify(err).Class == dest.ClassTransient {
-			return server{}, err
-		}
+	res.RoundTrips++
+	f, err := queryRow(ctx, pg, 3, d.transactions.server+", "+d.transactions.status(math.MaxInt64))
+	if err == nil {
+		return readServer(f)
+	}
+	if classify(err).Class == dest.ClassTransient {
+		return server{}, err
 	}
 	s.log.WarnContext(ctx, "this server cannot tell the outcome of a transaction: rows whose COMMIT is not answered will be written twice",
 		"table", s.table.String(), "destination", s.db.String(), "error", err)
@@ -173,21 +163,18 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 	sql := p.direct
 	if p.server != (server{}) {
 		res.RoundTrips++
-		f, err := queryRow(ctx, pg, beginSQL)
+		f, err := queryRow(ctx, pg, 2, beginSQL)
+		if err == nil {
+			err = r.read(f)
+		}
+		if err == nil {
+			err = s.record(ctx, b, r)
+		}
 		if err != nil {
 			rollBack(ctx, pg, res)
 			return err
 		}
-		if r.xid, err = strconv.ParseUint(f[0], 10, 64); err != nil {
-			rollBack(ctx, pg, res)
-			return fmt.Errorf("the server gave an unexpected transaction number: %w", err)
-		}
-		r.pid = f[1]
 		sql += ";\nCOMMIT"
-		if err := s.record(ctx, b, r); err != nil {
-			rollBack(ctx, pg, res)
-			return err
-		}
 	}
 	res.RoundTrips++
 	err := copyFrom(ctx, pg, sql, b, encoded)
@@ -241,27 +228,35 @@ func (s *Sink) missing(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, r
 
 // ask finds out what became of a transaction.
 func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest.Result) (outcome, error) {
-	r, answer := one.receipt, unknown
+	r, answer, transactions := one.receipt, unknown, dialectOf(pg).transactions
 	if r.xid != 0 {
 		res.RoundTrips++
-		f, err := queryRow(ctx, pg, identitySQL+", "+outcomeSQL(r.xid))
+		f, err := queryRow(ctx, pg, 3, transactions.server+", "+transactions.status(r.xid))
 		if err != nil {
 			return unasked, classify(fmt.Errorf("asking for the outcome of transaction %d: %w", r.xid, err))
 		}
-		answer = r.judge(server{f[0], f[1]}, f[2])
+		asked, err := readServer(f)
+		if err != nil {
+			return unasked, err
+		}
+		answer = r.judge(asked, f[2])
 	}
 	switch answer {
 	case running:
 		res.RoundTrips++
-		if _, err := pg.Exec(ctx, abandonSQL(r)).ReadAll(); err != nil {
+		if _, err := pg.Exec(ctx, transactions.abandon(r)).ReadAll(); err != nil {
 			return unasked, classify(fmt.Errorf("ending the session of transaction %d: %w", r.xid, err))
 		}
 		return unasked, fmt.Errorf("transaction %d, whose COMMIT was not answered, has not ended yet", r.xid)
 	case unknown:
-		s.log.ErrorContext(ctx, "rows may be in the table twice: the answer to a COMMIT was lost, and the server cannot tell its outcome",
-			slog.String("table", s.table.String()), slog.String("destination", s.db.String()),
-			slog.Int64("rows", cmp.Or(int64(one.n), one.last-one.first+1)), slog.Int64("first", one.first), slog.Int64("last", one.last),
-			slog.String("condition", "xmin = '"+strconv.FormatUint(uint64(uint32(r.xid)), 10)+"'"))
+		attrs := []any{
+			"table", s.table.String(), "destination", s.db.String(),
+			"rows", cmp.Or(int64(one.n), one.last-one.first+1), "first", one.first, "last", one.last,
+		}
+		if r.xid != 0 {
+			attrs = append(attrs, "condition", transactions.rows(r.xid))
+		}
+		s.log.ErrorContext(ctx, "rows may be in the table twice: the answer to a COMMIT was lost, and the server cannot tell its outcome", attrs...)
 	}
 	return answer, nil
 }
@@ -292,13 +287,14 @@ func (r receipt) judge(asked server, status string) outcome {
 	return unknown
 }
 
-// queryRow returns the values of the one row of the last statement.
-func queryRow(ctx context.Context, pg *pgconn.PgConn, sql string) ([]string, error) {
+// queryRow returns the values of the one row of a statement, which has that many
+// columns.
+func queryRow(ctx context.Context, pg *pgconn.PgConn, columns int, sql string) ([]string, error) {
 	results, err := pg.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(results, func(r *pgconn.Result) bool { return len(r.Rows) == 1 }); i >= 0 {
+	if i := slices.IndexFunc(results, func(r *pgconn.Result) bool { return len(r.Rows) == 1 && len(r.Rows[0]) == columns }); i >= 0 {
 		return texts(results[i].Rows[0]), nil
 	}
 	return nil, errors.New("the server gave an unexpected answer")

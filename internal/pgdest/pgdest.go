@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,9 +49,10 @@ const (
 
 // DB is a database of the PostgreSQL family as a destination.
 type DB struct {
-	pool *pgxpool.Pool
-	own  bool // Close closes the pool
-	name string
+	pool   *pgxpool.Pool
+	own    bool // Close closes the pool
+	closed atomic.Bool
+	name   string
 }
 
 var _ dest.Destination = (*DB)(nil)
@@ -71,6 +73,7 @@ func Open(rawURL string) (*DB, error) {
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
+	cc.RuntimeParams["client_encoding"] = utf8
 	if cc.RuntimeParams["application_name"] == "" {
 		cc.RuntimeParams["application_name"] = applicationName
 	}
@@ -140,11 +143,31 @@ func (db *DB) String() string { return db.name }
 // Close closes the connections that Open made possible, and none of a pool
 // that the caller gave.
 func (db *DB) Close() error {
+	db.closed.Store(true)
 	if db.own {
 		db.pool.Close()
 	}
 	return nil
 }
+
+// acquire takes a connection from the pool. A pool or a DB that was closed stays
+// so: that is no outage.
+func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	if db.closed.Load() {
+		return nil, dest.Closed()
+	}
+	conn, err := db.pool.Acquire(ctx)
+	switch {
+	case err == nil:
+		return conn, nil
+	case err.Error() == closedPool:
+		return nil, dest.Closed()
+	}
+	return nil, classify(err)
+}
+
+// closedPool is the text of puddle.ErrClosedPool, which pgxpool does not export.
+const closedPool = "closed pool"
 
 // dropIdle is called when a connection turned out to be dead: those that wait
 // in the pool may have died with it. A pool of the caller is not interfered

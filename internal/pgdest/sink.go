@@ -28,7 +28,7 @@ type Sink struct {
 	choice  choice
 	doubts  doubts                              // the insert-only batches that may be in
 	keep    func(context.Context, dest.Receipt) // see Record; may be nil
-	ghosts  ghosts
+	orphans orphans
 	buffers sync.Pool // of *[]byte, for encoded batches
 
 	unindexed sync.Once // the warning about it
@@ -56,35 +56,6 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	}
 	err := s.withConn(ctx, func(pg *pgconn.PgConn) error { return s.write(ctx, pg, b, &res) })
 	return res, s.fail(err)
-}
-
-// withConn runs f with a connection, and once more with another one if that
-// turns out to be dead: while it rested in the pool the server may have closed
-// it or been restarted. So f must be safe to repeat.
-func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error {
-	for again := true; ; again = false {
-		conn, err := s.db.pool.Acquire(ctx)
-		if err != nil {
-			return classify(err)
-		}
-		pg := conn.Conn().PgConn()
-		if err = dialectOf(pg).prepare(ctx, pg); err == nil {
-			err = s.ghosts.lay(ctx, pg)
-		}
-		if err == nil {
-			err = f(pg)
-		}
-		dead := pg.IsClosed()
-		conn.Release()
-		if dead { // the next connection may lead to another server
-			s.ghosts.fear(pg, err)
-			s.plan.Store(nil)
-			s.db.dropIdle()
-		}
-		if err == nil || !dead || !again || ctx.Err() != nil {
-			return err
-		}
-	}
 }
 
 // write stores the batch through one connection.

@@ -189,39 +189,6 @@ func updates(t *dest.Table, s *shape, named func(string) string) (set, where str
 	return strings.Join(sets, ", "), where + "(" + strings.Join(changed, " OR ") + ")"
 }
 
-// beginSQL starts a transaction and tells its number, and the process that
-// runs it.
-const beginSQL = "BEGIN; SELECT pg_catalog.txid_current(), pg_catalog.pg_backend_pid()"
-
-// identitySQL is the first two columns of a row: the identifier of the server,
-// and what tells its lives apart. A crash, and nothing else that happens by
-// itself, resets the statistics; a standby has its own, and a timeline of its
-// own once it is promoted.
-const identitySQL = `SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
-	pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8) ||
-		(SELECT ' ' || stats_reset FROM pg_catalog.pg_stat_bgwriter)`
-
-// outcomeSQL is a column with the status of a transaction: NULL if it is too
-// old. The server refuses to look up a number that it has not given yet.
-func outcomeSQL(xid uint64) string {
-	return fmt.Sprintf("CASE WHEN %d < pg_catalog.txid_current() THEN pg_catalog.txid_status(%[1]d) ELSE 'not given' END", xid)
-}
-
-// abandonSQL ends the session of a transaction if that waits for its client,
-// which has gone. A session that does anything else comes to an end by itself.
-func abandonSQL(r receipt) string {
-	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"+
-		" WHERE pid = %s AND backend_xid::text = '%d' AND usename = current_user AND wait_event_type = 'Client'", r.pid, uint32(r.xid))
-}
-
-// endSQL ends a session of this user and program, and has a row while there is
-// one to end.
-func endSQL(pid uint32) string {
-	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid), pg_catalog.pg_sleep(0.05) FROM pg_catalog.pg_stat_activity"+
-		" WHERE pid = %d AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user AND datname = current_database()"+
-		" AND application_name = current_setting('application_name')", pid)
-}
-
 // createSQL are the statements that make the table when its owner gave none.
 func createSQL(t *dest.Table) []string {
 	var defs, keys []string

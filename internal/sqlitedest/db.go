@@ -158,7 +158,7 @@ func (db *DB) use(ctx context.Context, f func(c *sql.Conn) error) error {
 	}
 	defer db.release()
 	if db.closed {
-		return &dest.Error{Class: dest.ClassTable, Row: -1, Err: fmt.Errorf("%s is closed", db)}
+		return dest.Closed()
 	}
 	if err := db.connect(ctx); err != nil {
 		return db.asError(err)

@@ -15,51 +15,52 @@ import (
 // with whatever it has: locks on the keys of its batch, which every further
 // attempt would wait for; or even the batch itself, held up on its way, which
 // would be written when it arrives, over newer rows. So before anything is
-// written again such a session is ended, and its end is waited for.
+// written again such an orphaned backend is terminated, and its end is waited for.
 //
 // A session is told by its process, user, database and application name. Should
 // the number of the process have passed to another session of ours meanwhile,
 // that one is ended in vain, and its work repeated. A transaction-pooling proxy
 // shows numbers of its own; then nothing is found, and the proxy's rules hold.
 
-// ghosts are the processes of sessions that may live on.
-type ghosts struct {
+// orphans are the backends of lost connections that may live on.
+type orphans struct {
 	mu   sync.Mutex
-	pids []uint32
+	pids []int64
 }
 
-// fear notes the session of a connection that died with err, unless the server
+// add notes the session of a connection that died with err, unless the server
 // has ended it itself.
-func (g *ghosts) fear(pg *pgconn.PgConn, err error) {
+func (o *orphans) add(pg *pgconn.PgConn, err error) {
 	pe := new(pgconn.PgError)
-	if err == nil || !dialectOf(pg).tellsPID || errors.As(err, &pe) && endsSession(pe) {
+	pid := backendPID(pg)
+	if err == nil || pid == 0 || errors.As(err, &pe) && endsSession(pe) {
 		return
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.pids = append(g.pids, pg.PID())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pids = append(o.pids, pid)
 }
 
-// lay ends the feared sessions, through a connection that works.
-func (g *ghosts) lay(ctx context.Context, pg *pgconn.PgConn) error {
-	g.mu.Lock()
-	pids := slices.Clone(g.pids)
-	g.mu.Unlock()
+// terminate ends the noted sessions, through a connection that works.
+func (o *orphans) terminate(ctx context.Context, pg *pgconn.PgConn) error {
+	o.mu.Lock()
+	pids := slices.Clone(o.pids)
+	o.mu.Unlock()
 	for _, pid := range pids {
-		if err := end(ctx, pg, pid); err != nil {
+		if err := terminate(ctx, pg, pid); err != nil {
 			return err
 		}
-		g.mu.Lock()
-		g.pids = slices.DeleteFunc(g.pids, func(p uint32) bool { return p == pid })
-		g.mu.Unlock()
+		o.mu.Lock()
+		o.pids = slices.DeleteFunc(o.pids, func(p int64) bool { return p == pid })
+		o.mu.Unlock()
 	}
 	return nil
 }
 
-// end ends a session and waits until it is gone, for two seconds at the most.
-func end(ctx context.Context, pg *pgconn.PgConn, pid uint32) error {
+// terminate ends a session and waits until it is gone, for two seconds at the most.
+func terminate(ctx context.Context, pg *pgconn.PgConn, pid int64) error {
 	for range 40 {
-		results, err := pg.Exec(ctx, endSQL(pid)).ReadAll()
+		results, err := pg.Exec(ctx, terminateSQL(pid)).ReadAll()
 		if err != nil {
 			return classify(fmt.Errorf("ending the session of a lost connection: %w", err))
 		}
