@@ -21,7 +21,7 @@ var (
 	// ErrDestination is wrapped when the destination cannot take the rows of
 	// this table, whatever they hold: the table or a column is missing, a
 	// right is not granted, the password is wrong. The message says how to
-	// mend it, with the DDL where there is one.
+	// fix it: the Go field that fits the column, or a statement that only adds.
 	ErrDestination = errors.New("memdbwriter: the destination cannot take the rows")
 )
 

@@ -39,7 +39,7 @@ type scratch[T any] struct {
 // It looks at the destination first, for at most Config.SyncTimeout and until
 // ctx ends. A destination that cannot take the rows (no such table, a column
 // missing, no unique index for the key, a wrong password) is an error that
-// wraps ErrDestination and holds the DDL that mends it. A destination that
+// wraps ErrDestination and says what fixes it. A destination that
 // cannot be reached is none: the writer starts, rows are buffered, and the look
 // is repeated before the first batch. Errors about the table definition wrap
 // ErrTable, those about cfg wrap ErrConfig.

@@ -2,7 +2,6 @@ package pgdest
 
 import (
 	"context"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -29,8 +28,6 @@ type dialect struct {
 
 	// computes: there are identity columns, and a column can be made one.
 	computes bool
-	// uncomputes: a column can be made one that is not computed.
-	uncomputes bool
 	// anyKey: a table can be updated without a unique index on its key.
 	anyKey bool
 	// transactions: what became of one.
@@ -65,27 +62,16 @@ var postgres = &dialect{
 	identity:   "a.attidentity",
 	generated:  "a.attgenerated <> ''",
 	computes:   true,
-	uncomputes: true,
 	tellsPID:   true,
 
 	transactions: postgresTransactions,
 	forms:        []form{{sql: onConflict}},
 }
 
-// postgres12 is PostgreSQL before version 13.
-var postgres12 = func() *dialect {
-	d := *postgres
-	d.uncomputes = false // DROP EXPRESSION
-	return &d
-}()
-
 // dialectOf tells the dialect of a connection without asking the server.
 func dialectOf(pg *pgconn.PgConn) *dialect {
-	switch {
-	case opengauss.IsOpenGauss(pg):
+	if opengauss.IsOpenGauss(pg) {
 		return openGauss
-	case strings.HasPrefix(pg.ParameterStatus("server_version"), "12."):
-		return postgres12
 	}
 	return postgres
 }

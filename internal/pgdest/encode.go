@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
-	"github.com/memdbwriter/memdbwriter/internal/transcode"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -90,14 +89,10 @@ func (c *columnPlan) check(value []byte, null bool) error {
 	return c.Check(value)
 }
 
-// rowError is what is wrong with column c of row i, with the statement that
-// makes the column take such values.
+// rowError is what is wrong with column c of row i.
 func (p *plan) rowError(i, c int, err error) error {
 	col := &p.columns[c]
-	e := dest.RowErrorf(i, col.name, notNullViolation, "column %s: %w", col.name, err)
-	e.Hint = mendHint + alter(p.shape, col.name) + "DROP NOT NULL;"
-	if te := new(transcode.Error); errors.As(err, &te) {
-		e.SQLState, e.Hint = te.SQLState, mendHint+col.mend+";"
-	}
+	e := dest.RowErrorf(i, col.name, "", "column %s: %w", col.name, err)
+	e.SQLState, e.Hint = rowHint(err, p.shape.columns[col.name].typ)
 	return e
 }

@@ -26,7 +26,6 @@ type columnPlan struct {
 	transcode.Step
 	name    string
 	notNull bool // the Go side has NULLs, the column takes none
-	mend    string
 }
 
 // newPlan returns how to write the rows of t to a table of the shape, which
@@ -40,10 +39,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		if err != nil {
 			return nil, err // compare found it before
 		}
-		p.columns[i] = columnPlan{
-			Step: step, name: c.Name, notNull: got.notNull && c.Nullable,
-			mend: alter(s, c.Name) + "TYPE " + c.Type.String(),
-		}
+		p.columns[i] = columnPlan{Step: step, name: c.Name, notNull: got.notNull && c.Nullable}
 		if step.Convert != nil || step.Check != nil || p.columns[i].notNull {
 			p.lastCheck = i + 1
 		}
