@@ -1,12 +1,12 @@
-// Command checkpoint is for people who stand before the files that a writer
+// Command memdbwriter-checkpoint is for people who stand before the files that a writer
 // left on disk: it lists and verifies checkpoints and journals, shows the rows
 // in them, and replays them into a database without the program that wrote
 // them.
 //
-//	go run ./examples/checkpoint list DIR
-//	go run ./examples/checkpoint verify FILE...
-//	go run ./examples/checkpoint show -limit 20 FILE...
-//	go run ./examples/checkpoint replay -db sqlite:catalog.db -n FILE...
+//	go run ./cmd/memdbwriter-checkpoint list DIR
+//	go run ./cmd/memdbwriter-checkpoint verify FILE...
+//	go run ./cmd/memdbwriter-checkpoint show -limit 20 FILE...
+//	go run ./cmd/memdbwriter-checkpoint replay -db sqlite:catalog.db -n FILE...
 //
 // A FILE is a checkpoint (checkpoint_*.sql), a segment of a journal
 // (journal_*.seg), which stands for its whole journal, or a directory, which
@@ -54,7 +54,7 @@ const (
 	exitInterrupted = 130
 )
 
-const usage = `usage: checkpoint COMMAND [flags] FILE...
+const usage = `usage: memdbwriter-checkpoint COMMAND [flags] FILE...
 
   list    what is in a directory: rows, refused rows, sizes, damage
   verify  read files from end to end
@@ -62,7 +62,7 @@ const usage = `usage: checkpoint COMMAND [flags] FILE...
   replay  write the rows into a database
 
 A FILE is a checkpoint, a segment of a journal, or a directory with such.
-"checkpoint COMMAND -h" shows the flags of a command.
+"memdbwriter-checkpoint COMMAND -h" shows the flags of a command.
 `
 
 // command is one of them. It parses what follows its name.
@@ -73,7 +73,6 @@ var commands = map[string]command{"list": list, "verify": verify, "show": show, 
 // console is where a command writes.
 type console struct {
 	stdout, stderr io.Writer // clean
-	terminal       io.Writer // stderr as it is, for a progress bar
 }
 
 // clean keeps what a terminal would act upon from it, wherever in a file, its
@@ -102,7 +101,7 @@ func (c *clean) Write(p []byte) (int, error) {
 
 // note tells the user something that is not the answer itself.
 func (c *console) note(format string, args ...any) {
-	fmt.Fprintf(c.stderr, "checkpoint: "+format+"\n", args...)
+	fmt.Fprintf(c.stderr, "memdbwriter-checkpoint: "+format+"\n", args...)
 }
 
 // usageError is a mistake on the command line.
@@ -121,7 +120,7 @@ func main() {
 // run is the program. The end of ctx is an interrupt by the user.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := &clean{Writer: stdout}
-	c := &console{stdout: out, stderr: &clean{Writer: stderr}, terminal: stderr}
+	c := &console{stdout: out, stderr: &clean{Writer: stderr}}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
@@ -132,7 +131,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprint(stdout, usage)
 			return exitOK
 		}
-		fmt.Fprintf(c.stderr, "checkpoint: there is no command %q\n\n%s", args[0], usage)
+		fmt.Fprintf(c.stderr, "memdbwriter-checkpoint: there is no command %q\n\n%s", args[0], usage)
 		return exitUsage
 	}
 	err := do(ctx, c, args[1:])
@@ -162,7 +161,7 @@ func (c *console) flags(line, about string) *flag.FlagSet {
 	f := flag.NewFlagSet("checkpoint", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // run reports the error, once
 	f.Usage = func() {
-		fmt.Fprintf(c.stdout, "usage: checkpoint %s\n\n%s\n\n", line, about)
+		fmt.Fprintf(c.stdout, "usage: memdbwriter-checkpoint %s\n\n%s\n\n", line, about)
 		f.SetOutput(c.stdout)
 		f.PrintDefaults()
 		f.SetOutput(io.Discard)

@@ -201,17 +201,12 @@ func (s *task) run(ctx context.Context, c *console, o *options, d *destination) 
 	if o.failed {
 		all += s.failed
 	}
-	r := &replayer{table: s.table, order: permutation(s.source.table.Columns, s.table), size: o.batch, bar: newBar(c.terminal, all)}
-	r.note = func(format string, args ...any) {
-		_ = r.bar.Clear() // a bar that cannot be drawn is no reason to end
-		c.note(format, args...)
-	}
+	r := &replayer{table: s.table, order: permutation(s.source.table.Columns, s.table), size: o.batch, progress: newProgress(c, all), note: c.note}
 	r.write = (&pen{replayer: r, sink: s.sink}).write
 	if o.dry {
 		r.write = (&census{replayer: r, d: d, empty: s.made}).count
 	}
 	err := s.feed(ctx, r, o.failed)
-	err = errors.Join(err, r.bar.Clear())
 	r.report(c, o.dry)
 	if err != nil && !o.dry && s.table.Policy == dest.InsertOnly {
 		c.note("look into table %s before you repeat this: what it has of these rows would be inserted again", s.table)

@@ -248,11 +248,11 @@ func TestUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, exitUsage, "usage: checkpoint COMMAND"},
-		{[]string{"help"}, exitOK, "usage: checkpoint COMMAND"},
+		{nil, exitUsage, "usage: memdbwriter-checkpoint COMMAND"},
+		{[]string{"help"}, exitOK, "usage: memdbwriter-checkpoint COMMAND"},
 		{[]string{"drop"}, exitUsage, `no command "drop"`},
 		{[]string{"list"}, exitUsage, "no file or directory"},
-		{[]string{"list", "-h"}, exitOK, "usage: checkpoint list"},
+		{[]string{"list", "-h"}, exitOK, "usage: memdbwriter-checkpoint list"},
 		{[]string{"show", "-limit", "-1", dir}, exitUsage, "-limit -1"},
 		{[]string{"show", "-what", dir}, exitUsage, "not defined: -what"},
 		{[]string{"verify", filepath.Join(dir, "missing")}, exitFailed, "no such file"},

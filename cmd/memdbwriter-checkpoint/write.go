@@ -6,20 +6,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // replayer gathers rows to batches.
 type replayer struct {
-	table *dest.Table
-	order []int // place in the file of each column
-	size  int   // rows of a batch
-	bar   *progressbar.ProgressBar
-	note  func(format string, args ...any)
-	write func(context.Context, *tuple.Batch) error // rows in the order of their arrival
+	table    *dest.Table
+	order    []int // place in the file of each column
+	size     int   // rows of a batch
+	progress *progress
+	note     func(format string, args ...any)
+	write    func(context.Context, *tuple.Batch) error // rows in the order of their arrival
 
 	batch  tuple.Batch
 	fields [][]byte // of the row at hand, with their lengths
@@ -66,7 +64,8 @@ func (r *replayer) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.bar.Add(n)
+	r.progress.add(n)
+	return nil
 }
 
 func (r *replayer) report(c *console, dry bool) {

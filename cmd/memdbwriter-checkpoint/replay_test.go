@@ -336,7 +336,7 @@ func TestAnInterruptedReplaySaysWhatIsWritten(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			out := reader{on: "row 2 refused", do: cancel}
 			code := run(ctx, []string{"replay", "-batch", "1", "-policy", policy, "-db", p.url, left}, &out, &out)
-			r := result{t, code, out.out.String(), ""}.says(exitInterrupted, "written: 1 rows", "refused: 1", "checkpoint: interrupted: ")
+			r := result{t, code, out.out.String(), ""}.says(exitInterrupted, "written: 1 rows", "refused: 1", "memdbwriter-checkpoint: interrupted: ")
 			p.want(t, "SELECT id, name FROM items", "1|a")
 			if repeat := "look into table items before you repeat this"; policy == "insert" {
 				r.says(exitInterrupted, repeat)
