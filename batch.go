@@ -21,6 +21,7 @@ import (
 // the database. Tables, destinations, errors and counts are those of
 // MemoryDBWriter. Make it with NewBatch, and call Stop when done. All methods
 // are safe for concurrent use; while one of them writes, the others wait.
+// OnSync has a goroutine while it is called.
 //
 // There are no triggers by time or memory: rows of a batch that is not full
 // wait for the next Add, ForceSync or Stop.
@@ -64,6 +65,7 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 		w.reduce = newReducer(&c.table)
 	}
 	w.turn <- struct{}{}
+	w.events.begin() // no event is emitted but by a method
 	c.cfg.Logger.Info("writer started in compatibility mode", "table", c.table.String(),
 		"destination", c.destination, "batch", c.cfg.SyncBatchSize)
 	return w, nil
@@ -250,14 +252,15 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	start, before := time.Now(), w.SyncStatus()
 	w.tally.beginRun(reason)
 	err := w.drain(ctx)
-	ev := SyncEvent{Reason: reason, Duration: time.Since(start), Err: err}
+	ev := SyncEvent{Reason: reason, Duration: time.Since(start)}
 	w.tally.endRun(reason, ev.Duration)
-	if w.cfg.OnSync != nil {
-		after := w.SyncStatus()
-		ev.Synced, ev.Superseded, ev.Skipped = after.Synced-before.Synced, after.Superseded-before.Superseded, after.Skipped-before.Skipped
-		ev.Failed = max(0, after.Failed-before.Failed)
-		w.cfg.OnSync(ev)
+	after := w.SyncStatus()
+	if err != nil {
+		ev.Err = after.LastError
 	}
+	ev.Synced, ev.Superseded, ev.Skipped = after.Synced-before.Synced, after.Superseded-before.Superseded, after.Skipped-before.Skipped
+	ev.Failed = max(0, after.Failed-before.Failed)
+	w.events.emit(ev)
 	if err != nil {
 		return err
 	}
@@ -267,6 +270,13 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 // Stop writes what is left and ends the writer. Its errors are those of
 // MemoryDBWriter.Stop.
 func (w *BatchDBWriter[T]) Stop(ctx context.Context) error {
+	if w.events.called(ctx) {
+		return ErrStopInHook
+	}
+	return errors.Join(w.stop(ctx), w.events.close(ctx))
+}
+
+func (w *BatchDBWriter[T]) stop(ctx context.Context) error {
 	if err := w.take(ctx); err != nil {
 		return w.unsynced(w.SyncStatus(), err)
 	}

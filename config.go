@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,11 +91,14 @@ type Config struct {
 	// messages are listed in docs/operations.md.
 	Logger *slog.Logger
 
-	// OnSync is called after every sync run, from the writer's own goroutine:
-	// the next run waits until it returns. It may call any method of the
-	// writer but those that wait for that goroutine: ForceSync, Stop,
-	// RetrySyncErrors and DiscardSyncErrors.
-	OnSync func(SyncEvent)
+	// OnSync is called after every sync run, from a goroutine of its own, one
+	// call at a time, in order. No row waits for it: while it has not returned
+	// further events wait, and those above 64 are merged. It may call every
+	// method of the writer but Stop, which waits for it and answers with
+	// ErrStopInHook if it gets ctx. The first call comes after New has returned
+	// and a method of the writer was called, or a second after New. ctx ends
+	// when Stop does not wait any longer. A panic in OnSync is logged.
+	OnSync func(ctx context.Context, ev SyncEvent)
 
 	// fs holds the checkpoints and the journal. Nil, but in tests: the
 	// operating system's.

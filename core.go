@@ -31,6 +31,7 @@ type core struct {
 	sink        dest.Sink
 	destination string // its name, for errors and logs
 	tally       *tally
+	events      *events // nil without a hook
 }
 
 // newCore binds the table to the destination and looks whether it takes the
@@ -42,6 +43,7 @@ func newCore(ctx context.Context, table dest.Table, d *Destination, cfg Config) 
 		return nil, err
 	}
 	c := &core{cfg: cfg, table: table, destination: d.String(), tally: newTally()}
+	c.events = newEvents(c.cfg, table.String())
 	if c.sink, err = d.d.Bind(&c.table, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTable, err)
 	}

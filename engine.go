@@ -192,6 +192,9 @@ func (e *engine) drain(ctx context.Context, reason Reason) (upTo int64, err erro
 // stop is Stop. The first call does the work, and its context bounds it; the
 // others wait for it.
 func (e *engine) stop(ctx context.Context) error {
+	if e.events.called(ctx) {
+		return ErrStopInHook
+	}
 	first := false
 	e.stopping.Do(func() { first = true })
 	if first {
@@ -220,6 +223,7 @@ func (e *engine) shutDown(ctx context.Context) {
 	e.workers.Wait()
 	e.stopErr = errors.Join(err, e.save(), e.disk.close(), e.sink.Close(), e.store.Close())
 	e.tally.stop()
+	e.stopErr = errors.Join(e.stopErr, e.events.close(ctx))
 	e.logStopped(e.status(), e.stopErr)
 }
 

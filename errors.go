@@ -47,6 +47,11 @@ var (
 	// ErrRowsFailed is wrapped when the destination refused rows, together
 	// with a *RowError for each of the first of them. SyncErrors lists all.
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
+
+	// ErrStopInHook is returned by Stop when it is called with the context that
+	// OnSync was called with: Stop waits until OnSync has returned. Call it from
+	// another goroutine.
+	ErrStopInHook = errors.New("memdbwriter: OnSync must not call Stop, which waits for OnSync to return")
 )
 
 // Returned by writers that keep rows on disk.

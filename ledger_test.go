@@ -30,7 +30,7 @@ func TestRowsThatATriggerCancelsAreSkipped(t *testing.T) {
 			sink := cancelling{cancel: func(b *tuple.Batch) int { return b.Len() / 2 }}
 			w := openWriter(t, itemTable(t), &Destination{scripted{sink}}, Config{
 				DisableMemoryDB: batch,
-				OnSync: func(ev SyncEvent) {
+				OnSync: func(_ context.Context, ev SyncEvent) {
 					mu.Lock()
 					defer mu.Unlock()
 					skipped, synced = skipped+ev.Skipped, synced+ev.Synced

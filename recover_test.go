@@ -122,7 +122,7 @@ func TestADeathDuringRecovery(t *testing.T) {
 			}}
 			settled := make(chan SyncEvent, 100)
 			cfg.SyncTimeout = time.Second
-			cfg.OnSync = func(ev SyncEvent) { settled <- ev }
+			cfg.OnSync = func(_ context.Context, ev SyncEvent) { settled <- ev }
 			w := scriptedWriter(t, sink, cfg)
 			<-settled // the second row could not be written in time
 			if s := w.SyncStatus(); s.Synced != 1 {

@@ -42,26 +42,6 @@ const (
 	ReasonRetry     Reason = "retry"                // the pause after a failed attempt was over
 )
 
-// SyncEvent describes a sync run that has ended.
-type SyncEvent struct {
-	Reason     Reason
-	Synced     int64 // rows committed in this run
-	Superseded int64 // rows made void by another row of their key, earlier failed ones included
-	Skipped    int64 // rows that a trigger of the table cancelled
-	Failed     int64 // rows that the destination rejected
-	Batches    int64 // batches taken from the buffer
-	Duration   time.Duration
-	Err        error // why the run ended before its goal; rows that are left will be tried again
-}
-
-func (ev *SyncEvent) add(n settlement) {
-	ev.Synced += n.synced
-	ev.Superseded += n.superseded
-	ev.Skipped += n.skipped
-	ev.Failed += n.rejected
-	ev.Batches++
-}
-
 const (
 	// maxBatchBytes bounds the memory of a batch of large rows.
 	maxBatchBytes = 64 << 20
@@ -182,16 +162,17 @@ func (s *syncer) run(ctx context.Context, reason Reason) error {
 	upTo := s.goalOf(ctx, reason)
 	s.tally.beginRun(reason)
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
-	ev.Err = s.move(ctx, &ev, func(after int64) bool { return s.wanted(reason, upTo, after) })
+	err := s.move(ctx, &ev, func(after int64) bool { return s.wanted(reason, upTo, after) })
+	if err != nil {
+		ev.Err = s.destinationError(dest.AsError(err))
+	}
 	s.answerReached()
 	s.trim()
 	ev.Duration = time.Since(start)
 	s.tally.endRun(reason, ev.Duration)
 	s.report(ev)
-	if s.cfg.OnSync != nil {
-		s.cfg.OnSync(ev)
-	}
-	return ev.Err
+	s.events.emit(ev)
+	return err
 }
 
 // goalOf is the last row that a run of this reason must move: every row that

@@ -22,7 +22,7 @@ type reasons struct {
 	all []Reason
 }
 
-func (r *reasons) add(ev SyncEvent) {
+func (r *reasons) add(_ context.Context, ev SyncEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, ev.Reason)

@@ -66,10 +66,18 @@ func New[T any](ctx context.Context, table Table[T], d *Destination, cfg Config)
 	}
 	w := &MemoryDBWriter[T]{table: table, engine: e}
 	w.scratch.New = newScratch[T]
+	e.events.ready()
 	return w, nil
 }
 
 func newScratch[T any]() any { return new(scratch[T]) }
+
+// use returns the engine to a method that somebody called, who so has the
+// writer, and may get events.
+func (w *MemoryDBWriter[T]) use() *engine {
+	w.engine.events.begin()
+	return w.engine
+}
 
 // Add puts one row into the buffer. It does not wait for the database: it
 // takes about a microsecond, unless Config.MaxRows or MaxBytes is reached, when
@@ -85,7 +93,7 @@ func (w *MemoryDBWriter[T]) Add(ctx context.Context, row T) error {
 	if err := w.encode(s, &row); err != nil {
 		return err
 	}
-	return w.engine.front.addOne(ctx, s.tuple)
+	return w.use().front.addOne(ctx, s.tuple)
 }
 
 // TryAdd is Add that never waits: when the buffer is full it returns
@@ -96,7 +104,7 @@ func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 	if err := w.encode(s, &row); err != nil {
 		return err
 	}
-	return w.engine.front.tryAdd(s.tuple)
+	return w.use().front.tryAdd(s.tuple)
 }
 
 // AddBatch puts rows into the buffer, in order, and returns how many it took:
@@ -122,7 +130,7 @@ func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err 
 	}
 	for _, b := range batches {
 		for at := 0; at < b.Len(); at += addPortion {
-			k, err := w.engine.front.add(ctx, b.Slice(at, min(at+addPortion, b.Len())))
+			k, err := w.use().front.add(ctx, b.Slice(at, min(at+addPortion, b.Len())))
 			n += k
 			if err != nil {
 				return n, err
@@ -161,7 +169,7 @@ func (w *MemoryDBWriter[T]) release(s *scratch[T]) {
 // wrapped too) or because the destination cannot take them (ErrDestination).
 // While the destination cannot be reached ForceSync keeps trying until ctx
 // ends. Waiting rows stay in the buffer and will be tried again.
-func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.engine.forceSync(ctx) }
+func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.use().forceSync(ctx) }
 
 // Persist returns when everything added before the call is as safe on local
 // disk as Config.Durability promises: written to a checkpoint, which it makes
@@ -169,10 +177,10 @@ func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.engi
 // for all who wait. An error says why not; the rows are in the buffer all the
 // same. Without a checkpoint directory it always is one.
 func (w *MemoryDBWriter[T]) Persist(ctx context.Context) error {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return ErrStopped
 	}
-	return w.engine.persist(ctx)
+	return w.use().persist(ctx)
 }
 
 // Checkpoint writes every row that is not in the destination, the failed ones
@@ -181,10 +189,10 @@ func (w *MemoryDBWriter[T]) Persist(ctx context.Context) error {
 // one's, or empty. The file is SQL that the sqlite3 shell reads. Adds and syncs
 // go on meanwhile.
 func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err error) {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return "", ErrStopped
 	}
-	return w.engine.checkpoint(ctx)
+	return w.use().checkpoint(ctx)
 }
 
 // Stop refuses new rows, moves what is in the buffer to the destination, and
@@ -195,15 +203,15 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 //
 // Further calls wait for the first and return its result. Callers that wait in
 // Add get ErrStopped.
-func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.engine.stop(ctx) }
+func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.use().stop(ctx) }
 
 // SyncStatus returns where the rows are. It never waits for I/O and works
 // after Stop.
-func (w *MemoryDBWriter[T]) SyncStatus() SyncStatus { return w.engine.status() }
+func (w *MemoryDBWriter[T]) SyncStatus() SyncStatus { return w.use().status() }
 
 // Stats returns the figures of the writer. It never waits for I/O and works
 // after Stop.
-func (w *MemoryDBWriter[T]) Stats() Stats { return w.engine.stats() }
+func (w *MemoryDBWriter[T]) Stats() Stats { return w.use().stats() }
 
 // FailedRow is a row that the destination refused.
 type FailedRow[T any] struct {
@@ -249,27 +257,27 @@ func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 // reached or ctx ended; then some of the rows may not have been tried. It waits
 // for a sync that is under way.
 func (w *MemoryDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, err error) {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return 0, ErrStopped
 	}
-	return w.engine.retryFailed(ctx)
+	return w.use().retryFailed(ctx)
 }
 
 // DiscardSyncErrors gives up all failed rows and returns how many. They are
 // counted as Discarded and no longer as Failed, and are not listed, retried or
 // reported any more.
 func (w *MemoryDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int64, err error) {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return 0, ErrStopped
 	}
-	return w.engine.discardFailed(ctx)
+	return w.use().discardFailed(ctx)
 }
 
 func (w *MemoryDBWriter[T]) failures(after int64) ([]stage.Failure, error) {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return nil, ErrStopped
 	}
-	return w.engine.store.Failures(after, pageRows)
+	return w.use().store.Failures(after, pageRows)
 }
 
 func failedRow[T any](c *core, t *Table[T], f *stage.Failure) (FailedRow[T], error) {
@@ -312,12 +320,12 @@ func (w *MemoryDBWriter[T]) pending(ctx context.Context, after int64) (*tuple.Ba
 	if err := w.look(ctx, after == 0); err != nil {
 		return nil, err
 	}
-	return w.engine.store.Page(after, pageRows)
+	return w.use().store.Page(after, pageRows)
 }
 
 // look makes the rows added before the call visible in the staging table.
 func (w *MemoryDBWriter[T]) look(ctx context.Context, stage bool) error {
-	if w.engine.front.isClosed() {
+	if w.use().front.isClosed() {
 		return ErrStopped
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -326,7 +334,7 @@ func (w *MemoryDBWriter[T]) look(ctx context.Context, stage bool) error {
 	if !stage {
 		return nil
 	}
-	_, err := w.engine.stager.flush(ctx)
+	_, err := w.use().stager.flush(ctx)
 	return err
 }
 
@@ -348,7 +356,7 @@ func (w *MemoryDBWriter[T]) Query(ctx context.Context, query string, args ...any
 	if err := w.look(ctx, true); err != nil {
 		return nil, err
 	}
-	columns, rows, err := w.engine.store.Query(ctx, query, args...)
+	columns, rows, err := w.use().store.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
