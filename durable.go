@@ -189,11 +189,15 @@ func (d *disk) keep(rows *tuple.Batch) {
 	d.due = true
 }
 
-// receipt keeps the receipt of a transaction that is about to be committed. It is
-// made durable if its rows are.
-func (d *disk) receipt(ctx context.Context, r dest.Receipt) {
-	_ = d.note(func() error { return d.journal.Receipt(journal.Receipt(r)) }) // what it lacks it tells noteJournal
-	if d.fsync || !d.rows && r.First <= max(d.covered.Load(), d.journal.Stats().Settled) {
+// receipts keeps the receipts of a transaction that is about to be committed.
+// They are made durable if the transaction's rows are.
+func (d *disk) receipts(ctx context.Context, some []dest.Receipt) {
+	kept := make([]journal.Receipt, len(some))
+	for i, r := range some {
+		kept[i] = journal.Receipt(r)
+	}
+	_ = d.note(func() error { return d.journal.Receipts(kept) }) // what it lacks it tells noteJournal
+	if d.fsync || !d.rows && some[0].First <= max(d.covered.Load(), d.journal.Stats().Settled) {
 		d.trySync(ctx)
 	}
 }

@@ -109,7 +109,7 @@ func (e *engine) record(earlier []journal.Receipt) {
 	for i, r := range earlier {
 		receipts[i] = dest.Receipt(r)
 	}
-	sink.Record(receipts, e.disk.receipt)
+	sink.Record(receipts, e.disk.receipts)
 }
 
 func newStager(e *engine) *stager {

@@ -14,17 +14,18 @@ type Recorder interface {
 	Sink
 
 	// Record is called once, before the first Write. From then on keep is
-	// called with the receipt of every InsertOnly transaction before its
-	// COMMIT is sent; it returns when the receipt is as safe as it can be.
+	// called with the receipts of every InsertOnly transaction before its
+	// COMMIT is sent; it returns when they are as safe as they can be.
 	// earlier are receipts that another process kept: before Write stores rows
 	// of theirs, it finds out whether they are in.
-	Record(earlier []Receipt, keep func(context.Context, Receipt))
+	Record(earlier []Receipt, keep func(context.Context, []Receipt))
 }
 
-// Receipt names an InsertOnly transaction.
+// Receipt names an InsertOnly transaction, or a part of it: one that left out
+// refused rows has a receipt for each range of rows between them.
 type Receipt struct {
-	// The arrival numbers of its first and last row. Of the rows with numbers
-	// between them it had all that Write will ever be called with again.
+	// The arrival numbers of the first and the last row. Of the rows with numbers
+	// between them the transaction had all that Write will ever be called with again.
 	First, Last int64
 	Token       []byte // the Sink's own
 }
@@ -63,4 +64,15 @@ func InWhole(err error, part, whole *tuple.Batch) error {
 	moved := *e
 	moved.Row, _ = slices.BinarySearchFunc(whole.Rows, part.Rows[e.Row].Seq, bySeq)
 	return &moved
+}
+
+// PlacesInWhole makes the places of refused rows in a part of a batch those in
+// the whole batch. Both must be in arrival order.
+func PlacesInWhole(refused []Refusal, part, whole *tuple.Batch) {
+	if part == whole {
+		return
+	}
+	for i := range refused {
+		refused[i].Row, _ = slices.BinarySearchFunc(whole.Rows, part.Rows[refused[i].Row].Seq, bySeq)
+	}
 }

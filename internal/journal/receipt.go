@@ -73,16 +73,19 @@ func decodeReceipts(body []byte) (receipts, error) {
 	return all, nil
 }
 
-// Receipt writes a receipt. When it returns nil, the operating system has it.
-func (w *Writer) Receipt(r Receipt) error {
+// Receipts writes receipts. When it returns nil, the operating system has them.
+func (w *Writer) Receipts(some []Receipt) error {
 	w.mu.Lock()
 	defer w.unlock()
 	if w.closed {
 		return ErrClosed
 	}
-	r.Token = bytes.Clone(r.Token)
-	w.receipts = w.receipts.add([]Receipt{r})
-	return w.noted("write a receipt", w.writeReceipts(receipts{r}))
+	some = slices.Clone(some)
+	for i := range some {
+		some[i].Token = bytes.Clone(some[i].Token)
+	}
+	w.receipts = w.receipts.add(some)
+	return w.noted("write a receipt", w.writeReceipts(some))
 }
 
 // writeReceipts writes some, or notes that they could not be written.

@@ -136,7 +136,7 @@ func TestReceipts(t *testing.T) {
 	w := open(t, cfg)
 	must(t, w.Append(rows(1, 20)))
 	for _, r := range []journal.Receipt{{First: 1, Last: 5, Token: []byte("a")}, {First: 6, Last: 10, Token: []byte("b")}} {
-		must(t, w.Receipt(r))
+		must(t, w.Receipts([]journal.Receipt{r}))
 	}
 	known := func(want ...string) *found {
 		t.Helper()
@@ -165,19 +165,19 @@ func TestReceipts(t *testing.T) {
 	}
 	must(t, w.Settle(59, nil))
 	known()
-	must(t, w.Receipt(journal.Receipt{First: 70, Last: 80, Token: []byte("c")})) // of rows that are not journaled
+	must(t, w.Receipts([]journal.Receipt{{First: 70, Last: 80, Token: []byte("c")}})) // of rows that are not journaled
 	if f := known("c"); f.Last != 80 {
 		t.Errorf("the last number that was given is %d", f.Last)
 	}
 	must(t, w.Settle(80, nil))
-	must(t, w.Receipt(journal.Receipt{First: 2, Last: 3, Token: []byte("again")}))
+	must(t, w.Receipts([]journal.Receipt{{First: 2, Last: 3, Token: []byte("again")}}))
 	known("again")
-	must(t, w.Receipt(journal.Receipt{First: 3, Last: 3, Token: []byte("alone")}))
+	must(t, w.Receipts([]journal.Receipt{{First: 3, Last: 3, Token: []byte("alone")}}))
 	cut, err = w.Cut()
 	must(t, err)
 	must(t, w.Amend([]int64{2}, nil)) // it was refused as a whole
 	known("alone")
-	must(t, w.Receipt(journal.Receipt{First: 1, Last: 9, Token: []byte("wide")}))
+	must(t, w.Receipts([]journal.Receipt{{First: 1, Last: 9, Token: []byte("wide")}}))
 	must(t, w.Release(cut, 80, []int64{2, 3})) // says again that 2 is gone, as it was before the last attempt
 	known("alone", "wide")
 	must(t, w.Amend(nil, []journal.Failure{failure(3)}))
@@ -190,7 +190,7 @@ func TestAReceiptThatCannotBeWritten(t *testing.T) {
 	w := open(t, config(fs))
 	must(t, w.Append(rows(1, 5)))
 	fail.set(faultfs.Write, syscall.ENOSPC)
-	if err := w.Receipt(journal.Receipt{First: 1, Last: 5, Token: []byte("a")}); !errors.Is(err, syscall.ENOSPC) || !errors.Is(w.Err(), syscall.ENOSPC) {
+	if err := w.Receipts([]journal.Receipt{{First: 1, Last: 5, Token: []byte("a")}}); !errors.Is(err, syscall.ENOSPC) || !errors.Is(w.Err(), syscall.ENOSPC) {
 		t.Errorf("Receipt: %v; the journal lacks: %v", err, w.Err())
 	}
 	fail.set(faultfs.Write, nil)

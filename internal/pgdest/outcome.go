@@ -113,7 +113,7 @@ var _ dest.Recorder = (*Sink)(nil)
 
 // Record implements dest.Recorder. A token that is not one of ours is told in
 // the log, and taken for the receipt of a transaction that nobody can ask for.
-func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
+func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
 	s.keep = keep
 	for _, e := range earlier {
 		one := &doubt{first: e.First, last: e.Last}
@@ -135,7 +135,7 @@ func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
 	if err != nil {
 		return err
 	}
-	s.keep(ctx, dest.Receipt{First: b.Rows[0].Seq, Last: b.Rows[b.Len()-1].Seq, Token: t})
+	s.keep(ctx, dest.Receipts(b, nil, t))
 	return ctx.Err()
 }
 

@@ -26,8 +26,8 @@ type Sink struct {
 	// yet, or seen before something happened after which it may be another.
 	plan    atomic.Pointer[plan]
 	choice  choice
-	doubts  doubts                              // the insert-only batches that may be in
-	keep    func(context.Context, dest.Receipt) // see Record; may be nil
+	doubts  doubts                                // the insert-only batches that may be in
+	keep    func(context.Context, []dest.Receipt) // see Record; may be nil
 	orphans orphans
 	buffers sync.Pool // of *[]byte, for encoded batches
 

@@ -32,10 +32,10 @@ const (
 
 // receipts is what a sink needs to store rows once.
 type receipts struct {
-	keep   func(context.Context, dest.Receipt) // nil: nobody asked for it
-	doubts []dest.Receipt                      // of transactions that may have been committed
-	made   bool                                // the table is there
-	own    [][]byte                            // tokens in it, the newest last
+	keep   func(context.Context, []dest.Receipt) // nil: nobody asked for it
+	doubts []dest.Receipt                        // of transactions that may have been committed
+	made   bool                                  // the table is there
+	own    [][]byte                              // tokens in it, the newest last
 }
 
 // keptReceipts is how many transactions leave a row in the table: far more than
@@ -45,7 +45,7 @@ const keptReceipts = 1000
 var _ dest.Recorder = (*sink)(nil)
 
 // Record implements dest.Recorder.
-func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, dest.Receipt)) {
+func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
 	s.receipts = receipts{keep: keep, doubts: slices.Clone(earlier)}
 }
 
@@ -66,34 +66,43 @@ func (s *sink) makeReceipts(ctx context.Context, c *sql.Conn) error {
 	return err
 }
 
-// insertOnce stores in the caller's transaction those rows of b that are not in
-// the table. After an error it returns the rows that it was about to store.
-func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*tuple.Batch, error) {
+// insertOnce has put store, in the caller's transaction, those rows of b that are
+// not in the table. After an error it returns the rows that put was called with.
+func (s *sink) insertOnce(ctx context.Context, c *sql.Conn, b *tuple.Batch, put putter) (*tuple.Batch, []dest.Refusal, error) {
 	if s.receipts.keep == nil {
-		return b, s.insert(ctx, b)
+		refused, err := put(b)
+		return b, refused, err
 	}
 	b, err := s.missing(ctx, c, b)
 	if err != nil || b.Len() == 0 {
-		return b, err
+		return b, nil, err
 	}
-	if err := s.insert(ctx, b); err != nil {
-		return b, err
+	refused, err := put(b)
+	if err == nil && len(refused) < b.Len() {
+		err = s.leaveReceipt(ctx, c, b, refused)
 	}
-	r := dest.Receipt{First: b.Rows[0].Seq, Last: b.Rows[b.Len()-1].Seq, Token: make([]byte, 16)}
-	rand.Read(r.Token)
-	if _, err := c.ExecContext(ctx, insertReceipt, r.Token); err != nil {
-		return b, fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
+	return b, refused, err
+}
+
+// leaveReceipt leaves the token of the caller's transaction, which stores the
+// rows of b but for the refused ones, in the table beside.
+func (s *sink) leaveReceipt(ctx context.Context, c *sql.Conn, b *tuple.Batch, refused []dest.Refusal) error {
+	token := make([]byte, 16)
+	rand.Read(token)
+	if _, err := c.ExecContext(ctx, insertReceipt, token); err != nil {
+		return fmt.Errorf("note the transaction in %s: %w", receiptTable, err)
 	}
 	if own := s.receipts.own; len(own) > keptReceipts {
 		if _, err := c.ExecContext(ctx, deleteReceipt, own[0]); err != nil {
-			return b, fmt.Errorf("forget a transaction in %s: %w", receiptTable, err)
+			return fmt.Errorf("forget a transaction in %s: %w", receiptTable, err)
 		}
 		s.receipts.own = own[1:]
 	}
-	s.receipts.own = append(s.receipts.own, r.Token)
-	s.receipts.doubts = append(s.receipts.doubts, r)
-	s.receipts.keep(ctx, r)
-	return b, nil
+	some := dest.Receipts(b, refused, token)
+	s.receipts.own = append(s.receipts.own, token)
+	s.receipts.doubts = append(s.receipts.doubts, some...)
+	s.receipts.keep(ctx, some)
+	return nil
 }
 
 // missing returns the rows of b that no earlier transaction has stored.
@@ -114,7 +123,7 @@ func (s *sink) missing(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*tuple
 	return b, nil
 }
 
-// answered forgets the receipt of the transaction that has just ended, the one
+// answered forgets the receipts of the transaction that has just ended, those
 // behind the first n, unless nobody knows how it ended.
 func (s *sink) answered(n int, err error) {
 	if !errors.As(err, new(*commitError)) {

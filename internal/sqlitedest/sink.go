@@ -95,7 +95,23 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	if b.Len() == 0 {
 		return dest.Result{Way: way}, nil
 	}
-	err := s.db.use(ctx, func(c *sql.Conn) error {
+	_, err := s.store(ctx, b, func(*sql.Conn) putter {
+		return func(part *tuple.Batch) ([]dest.Refusal, error) { return nil, s.insert(ctx, part) }
+	})
+	if err != nil {
+		return dest.Result{}, err
+	}
+	return dest.Result{Way: way}, nil
+}
+
+// putter stores rows in a transaction of its caller. It may return some that the
+// file refuses.
+type putter func(b *tuple.Batch) ([]dest.Refusal, error)
+
+// store runs a putter over the rows of b that must be stored, in a transaction.
+// The places of the refused rows are those in b.
+func (s *sink) store(ctx context.Context, b *tuple.Batch, with func(*sql.Conn) putter) (refused []dest.Refusal, err error) {
+	err = s.db.use(ctx, func(c *sql.Conn) error {
 		if s.stmt == nil {
 			if err := s.check(ctx, c); err != nil {
 				return err
@@ -108,17 +124,15 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 		err := transact(ctx, c, func() error {
 			err := s.recheck(ctx, c)
 			if err == nil {
-				part, err = s.insertOnce(ctx, c, b)
+				part, refused, err = s.insertOnce(ctx, c, b, with(c))
 			}
 			return err
 		})
 		s.answered(doubts, err)
+		dest.PlacesInWhole(refused, part, b)
 		return dest.InWhole(s.blame(ctx, c, part, err), part, b)
 	})
-	if err != nil {
-		return dest.Result{}, err
-	}
-	return dest.Result{Way: way}, nil
+	return refused, err
 }
 
 // Close implements dest.Sink.
