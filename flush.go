@@ -32,20 +32,12 @@ func (b *batch) prepare(c *core, r *reducer) {
 	if r == nil {
 		return
 	}
-	left := r.reduce(&b.Batch)
-	if len(left.again) > 0 {
-		b.flush.todo = []*tuple.Batch{{Data: b.Data, Rows: left.again}, &b.Batch}
+	again, left := r.reduce(&b.Batch)
+	b.flush.left = left
+	for _, rows := range again {
+		b.flush.todo = append(b.flush.todo, &tuple.Batch{Data: b.Data, Rows: rows})
 	}
-	if len(left.replaced) == 0 {
-		return
-	}
-	b.flush.runnerUp = func(refused tuple.Span) *tuple.Batch {
-		next, ok := r.runnerUp(&b.Batch, &left, refused)
-		if !ok {
-			return nil
-		}
-		return &tuple.Batch{Data: b.Data, Rows: []tuple.Span{next}}
-	}
+	slices.Reverse(b.flush.todo)
 }
 
 // keySeed makes the hashes of keys. Two keys that share one only wait for each
@@ -67,8 +59,8 @@ func (b *batch) hashKeys(n int) {
 // batch is taken apart around it: if the database named the row, into the rows
 // before it, the row alone and the rows after it; if it did not, into halves.
 // A row refused alone is set aside with the error that it got alone, so no row
-// is ever blamed for another's fault. An older row of the same key that it had
-// replaced in the batch is written in its place.
+// is ever blamed for another's fault. Rows of the same key that it had replaced
+// in the batch are written in its place.
 //
 // Cost, with n rows and k bad ones: 1 + 3k writes where the rows are named,
 // and at most 1 + 2k(1+log2(n/k)) where they are not.
@@ -81,9 +73,7 @@ type flush struct {
 	skipped int64          // rows of those parts that a trigger cancelled
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
-	// runnerUp is the row to write in place of a refused one, nil if there is
-	// none. The function is nil when every row is written anyway.
-	runnerUp func(refused tuple.Span) *tuple.Batch
+	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 }
 
 // settlement books the flush: of so many waiting rows with so many bytes,
@@ -162,10 +152,9 @@ func (f *flush) split(part *tuple.Batch, e *dest.Error) {
 	n := part.Len()
 	if n == 1 {
 		f.failed = append(f.failed, failure{span: part.Rows[0], tuple: part.Tuple(0), err: e})
-		if f.runnerUp != nil {
-			if next := f.runnerUp(part.Rows[0]); next != nil {
-				f.todo = append(f.todo, next)
-			}
+		instead := f.left.rejected(part.Rows[0])
+		for i := len(instead) - 1; i >= 0; i-- {
+			f.todo = append(f.todo, &tuple.Batch{Data: part.Data, Rows: instead[i : i+1]})
 		}
 		return
 	}

@@ -1,8 +1,6 @@
 package memdbwriter
 
 import (
-	"cmp"
-	"slices"
 	"sort"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -10,93 +8,154 @@ import (
 )
 
 // reducer leaves of a batch the rows that decide, such that writing them has
-// the same effect as writing all rows of the batch one after another. Of the
-// rows of one key
+// the same outcome as writing all rows of the batch one after another. Which
+// rows of a key decide is said in contest.go.
 //
-//   - the newest decides with ConflictUpdate,
-//   - the oldest decides with ConflictIgnore,
-//   - both decide, the oldest written first, with ConflictUpdate if the table
-//     has insert-only columns or a guard, which take what the oldest brings.
-//
-// Whether the destination refuses a row shows only later. Then the nearest
-// replaced row of its key decides instead, see runnerUp.
+// Whether the destination rejects a row shows only later. Then others of its
+// key decide instead, see reduced.rejected.
 //
 // It holds no state and is safe for concurrent use.
 type reducer struct {
 	policy dest.Policy
 	order  tuple.KeyOrder
-	oldest bool // the oldest row of a key has a say
+	oldest bool   // the oldest row of a key has a say
+	reason []bool // by column: a difference is a reason to write; nil without passive columns
+	guard  int    // the column of the rows that is the guard; negative: the rows do not set it
 }
 
 func newReducer(t *dest.Table) *reducer {
-	r := &reducer{policy: t.Policy, order: tuple.NewKeyOrder(tupleColumns(t)[:t.Keys])}
-	r.oldest = t.Policy == dest.Ignore || t.Guard != ""
-	for _, c := range t.Columns {
+	r := &reducer{policy: t.Policy, order: tuple.NewKeyOrder(tupleColumns(t)[:t.Keys]), oldest: t.Guard != "", guard: -1}
+	passive, reason := false, make([]bool, len(t.Columns))
+	for i, c := range t.Columns {
 		r.oldest = r.oldest || c.InsertOnly
+		passive = passive || c.Passive
+		reason[i] = i >= t.Keys && !c.InsertOnly && !c.Passive
+		if c.Name == t.Guard && !c.InsertOnly {
+			r.guard = i
+		}
+	}
+	if passive {
+		r.reason = reason
 	}
 	return r
 }
 
-// reduced is what is left of a batch.
+// reduce sorts b by key and leaves each key in it once: the first of its rows
+// that decide. The others are in again, to be written after b, one element
+// after another; each is in key order and has a key once.
+func (r *reducer) reduce(b *tuple.Batch) (again [][]tuple.Span, left *reduced) {
+	if !r.order.Sort(b) {
+		return nil, nil
+	}
+	left = &reduced{reducer: r, data: b.Data}
+	rows, kept := b.Rows, 0
+	for lo, hi := 0, 0; lo < len(rows); lo = hi {
+		for hi = lo + 1; hi < len(rows) && r.order.CompareSpans(b, rows[lo], rows[hi]) == 0; {
+			hi++
+		}
+		first := rows[lo]
+		if hi-lo > 1 {
+			decide := left.add(rows[lo:hi])
+			first = left.rows[decide[0]]
+			for i, row := range decide[1:] {
+				if i == len(again) {
+					again = append(again, nil)
+				}
+				again[i] = append(again[i], left.rows[row])
+			}
+		}
+		rows[kept] = first
+		kept++
+	}
+	b.Rows = rows[:kept]
+	return again, left
+}
+
+// reduced is the rows of those keys that are more than once in a batch.
 type reduced struct {
-	again    []tuple.Span // rows to write after those that the batch was left with, in key order
-	replaced []tuple.Span // rows that need not be written
+	*reducer
+	data     []byte       // of the batch
+	rows     []tuple.Span // by key, those of one key in the order of arrival
+	contests []contest    // one for each key, in key order
+	scratch  [3]int32     // of decide
+
+	// Made when the first row is rejected, by the index of a row.
+	before, after []int32 // the neighbours of the same key that are not rejected, or none
+	sent          []bool  // handed out to be written
 }
 
-// reduce sorts b by key and leaves each key in it once.
-func (r *reducer) reduce(b *tuple.Batch) (left reduced) {
-	replaced := r.order.SortUnique(b)
-	if len(replaced) == 0 {
-		return left
+// add begins the contest of some rows of one key, which is above the ones
+// before, and returns those that decide.
+func (l *reduced) add(rows []tuple.Span) []int32 {
+	lo := int32(len(l.rows))
+	l.rows = append(l.rows, rows...)
+	l.contests = append(l.contests, l.newContest(lo, int32(len(l.rows))))
+	return l.decide(&l.contests[len(l.contests)-1])
+}
+
+// rejected takes out a row that was written and rejected, and returns the rows
+// to write in its place, one after another and before any other of their key.
+// What they cost is shared: with all the rows of a batch rejected, one pass.
+func (l *reduced) rejected(row tuple.Span) (instead []tuple.Span) {
+	if l == nil {
+		return nil
 	}
-	left.replaced = slices.Clone(replaced) // its memory is the batch's
-	if !r.oldest {
-		return left
+	c, i := l.find(row)
+	if c == nil {
+		return nil
 	}
-	for _, oldest := range r.oldestOf(b, replaced) {
-		i := sort.Search(b.Len(), func(i int) bool { return r.compare(b, b.Rows[i], oldest) >= 0 })
-		newest, at := b.Rows[i], slices.Index(left.replaced, oldest)
-		b.Rows[i] = oldest
-		if r.policy == dest.Ignore {
-			left.replaced[at] = newest
-			continue
-		}
-		left.replaced = slices.Delete(left.replaced, at, at+1)
-		left.again = append(left.again, newest)
+	l.link()
+	l.remove(c, i)
+	decide := []int32{c.first, c.last}
+	if !l.oldest {
+		decide = decide[1:]
 	}
-	return left
-}
-
-// oldestOf returns for each key among the spans the row that arrived first, in
-// key order.
-func (r *reducer) oldestOf(b *tuple.Batch, spans []tuple.Span) []tuple.Span {
-	spans = slices.Clone(spans)
-	slices.SortFunc(spans, func(x, y tuple.Span) int {
-		return cmp.Or(r.compare(b, x, y), cmp.Compare(x.Seq, y.Seq))
-	})
-	return slices.CompactFunc(spans, func(x, y tuple.Span) bool { return r.compare(b, x, y) == 0 })
-}
-
-func (r *reducer) compare(b *tuple.Batch, x, y tuple.Span) int {
-	return r.order.Compare(b.Data[x.Off:], b.Data[y.Off:])
-}
-
-// runnerUp takes the row to write in place of a refused one out of the
-// replaced ones: the one of the same key that arrived nearest to it. Those
-// between the two were refused before, so this is the row that would have
-// decided if they had never been there.
-func (r *reducer) runnerUp(b *tuple.Batch, left *reduced, refused tuple.Span) (tuple.Span, bool) {
-	distance := func(s tuple.Span) int64 { return max(s.Seq-refused.Seq, refused.Seq-s.Seq) }
-	nearest := -1
-	for i, s := range left.replaced {
-		if r.compare(b, s, refused) == 0 && (nearest < 0 || distance(s) < distance(left.replaced[nearest])) {
-			nearest = i
+	for _, d := range decide {
+		if d != none && !l.sent[d] {
+			l.sent[d] = true
+			instead = append(instead, l.rows[d])
 		}
 	}
-	if nearest < 0 {
-		return tuple.Span{}, false
+	return instead
+}
+
+// find returns the contest of a row, nil if it has none, and the row's index.
+func (l *reduced) find(row tuple.Span) (*contest, int32) {
+	at := sort.Search(len(l.contests), func(i int) bool { return l.compare(l.rows[l.contests[i].lo], row) >= 0 })
+	if at == len(l.contests) || l.compare(l.rows[l.contests[at].lo], row) != 0 {
+		return nil, 0
 	}
-	s := left.replaced[nearest]
-	left.replaced = slices.Delete(left.replaced, nearest, nearest+1)
-	return s, true
+	c := &l.contests[at]
+	n := sort.Search(int(c.hi-c.lo), func(i int) bool { return l.rows[int(c.lo)+i].Seq >= row.Seq })
+	return c, c.lo + int32(n)
+}
+
+func (l *reduced) compare(x, y tuple.Span) int {
+	return l.order.Compare(l.data[x.Off:], l.data[y.Off:])
+}
+
+// link makes what is needed to take rows out.
+func (l *reduced) link() {
+	if l.sent != nil {
+		return
+	}
+	n := len(l.rows)
+	before, after, sent := make([]int32, n), make([]int32, n), make([]bool, n)
+	for k := range l.contests {
+		c := &l.contests[k]
+		for i := c.lo; i < c.hi; i++ {
+			before[i], after[i] = i-1, l.next(c, i)
+		}
+		for _, d := range l.decide(c) {
+			sent[d] = true
+		}
+		before[c.lo] = none
+	}
+	l.before, l.after, l.sent = before, after, sent
+}
+
+// tuple returns the bytes of the i-th row.
+func (l *reduced) tuple(i int32) []byte {
+	s := l.rows[i]
+	return l.data[s.Off : s.Off+s.Len]
 }

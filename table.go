@@ -46,9 +46,11 @@ type TableOption func(*dest.Table)
 func OnConflict(p ConflictPolicy) TableOption { return func(t *dest.Table) { t.Policy = p } }
 
 // Guard names a boolean column of the destination. A stored row in which it is
-// true is never overwritten; the row that would have done so counts as synced.
-// The guard looks at what is stored; rows of one key that follow each other
-// within a batch may have been reduced to the first and the last of them.
+// true is never overwritten; the row that would have done so counts as synced,
+// or as superseded if the row that set the guard came in the same batch. A row
+// type that has the column must have it as a bool under the very same name, and
+// not as passive; a row that sets it is written, and protects what it wrote
+// against the rows behind it.
 func Guard(column string) TableOption { return func(t *dest.Table) { t.Guard = column } }
 
 // TableName changes the name of the destination table: "name",
@@ -125,6 +127,28 @@ func checkShape(t *dest.Table) error {
 		return errors.New(`no field has the option "key", which rows need to be updated or ignored on conflict: add it to the columns of the unique index, or use OnConflict(ConflictInsertOnly)`)
 	case t.Guard != "" && t.Policy != dest.Update:
 		return fmt.Errorf("guard column %q has no meaning unless the policy is ConflictUpdate", t.Guard)
+	}
+	for i := range t.Columns {
+		if err := checkGuard(t, &t.Columns[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkGuard reports why a column of the rows cannot be the guard that it
+// seems to be: what a row does to those behind it must be known without the
+// database.
+func checkGuard(t *dest.Table, c *dest.Column) error {
+	switch {
+	case !strings.EqualFold(c.Name, t.Guard):
+		return nil
+	case c.Name != t.Guard:
+		return fmt.Errorf("guard column %q and column %q differ in case only: write both the same way", t.Guard, c.Name)
+	case c.Type != tuple.Bool:
+		return fmt.Errorf("guard column %q: its field must be a bool, *bool or sql.NullBool, not one for %v", t.Guard, c.Type)
+	case c.Passive:
+		return fmt.Errorf(`guard column %q: drop the option "passive", since a row that sets the guard must be written`, t.Guard)
 	}
 	return nil
 }

@@ -64,6 +64,12 @@ func TestTableDefinitionsThatCannotWork(t *testing.T) {
 	check(err, "int")
 	_, err = TableOf[keyed]("t", OnConflict(ConflictIgnore), Guard("done"))
 	check(err, "guard", "done")
+	_, err = TableOf[ruled]("t", Guard("G"))
+	check(err, "guard", `"G"`, `"g"`, "case")
+	_, err = TableOf[ruled]("t", Guard("v"))
+	check(err, "guard", `"v"`, "bool", "bigint")
+	_, err = TableOf[passiveGuard]("t", Guard("done"))
+	check(err, "guard", `"done"`, "passive")
 	_, err = TableOf[keyed]("t", OnConflict(9))
 	check(err, "9")
 

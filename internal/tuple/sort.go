@@ -5,26 +5,34 @@ import (
 	"slices"
 )
 
+// Sort sorts the rows of b by key, those of one key in the order of their
+// arrival, and reports whether a key is there more than once. Without key
+// columns every row stays where it is. It does not allocate, and a batch in
+// order costs one pass.
+func (o KeyOrder) Sort(b *Batch) (repeated bool) {
+	if len(o) == 0 || o.ascending(b) {
+		return false
+	}
+	slices.SortFunc(b.Rows, func(x, y Span) int {
+		if d := o.CompareSpans(b, x, y); d != 0 {
+			return d
+		}
+		return cmp.Compare(x.Seq, y.Seq)
+	})
+	return !o.ascending(b)
+}
+
 // SortUnique sorts the rows of b by key and leaves, for each key, only the one
 // that arrived last. It returns the others, in no particular order; they stand
 // behind b.Rows in the same memory, so they are good until b is next appended
-// to or reset. Without key columns every row is one of its own and stays where
-// it is. It does not allocate, and a batch in order costs one pass.
+// to or reset. Without key columns every row is one of its own.
 func (o KeyOrder) SortUnique(b *Batch) (superseded []Span) {
-	rows := b.Rows
-	if len(o) == 0 || o.ascending(b) {
+	if !o.Sort(b) {
 		return nil
 	}
-	slices.SortFunc(rows, func(x, y Span) int {
-		if d := o.Compare(b.Data[x.Off:], b.Data[y.Off:]); d != 0 {
-			return d
-		}
-		return cmp.Compare(y.Seq, x.Seq)
-	})
-	// The latest row of each key comes first now. Swap the others behind.
-	kept := 1
-	for i := 1; i < len(rows); i++ {
-		if o.Compare(b.Data[rows[kept-1].Off:], b.Data[rows[i].Off:]) != 0 {
+	rows, kept := b.Rows, 0
+	for i := range rows {
+		if i+1 == len(rows) || o.CompareSpans(b, rows[i], rows[i+1]) != 0 {
 			rows[kept], rows[i] = rows[i], rows[kept]
 			kept++
 		}
@@ -33,10 +41,15 @@ func (o KeyOrder) SortUnique(b *Batch) (superseded []Span) {
 	return rows[kept:]
 }
 
+// CompareSpans compares the keys of two rows of b.
+func (o KeyOrder) CompareSpans(b *Batch, x, y Span) int {
+	return o.Compare(b.Data[x.Off:], b.Data[y.Off:])
+}
+
 // ascending reports whether each row's key is above the one before.
 func (o KeyOrder) ascending(b *Batch) bool {
 	for i := 1; i < len(b.Rows); i++ {
-		if o.Compare(b.Tuple(i-1), b.Tuple(i)) >= 0 {
+		if o.CompareSpans(b, b.Rows[i-1], b.Rows[i]) >= 0 {
 			return false
 		}
 	}
