@@ -7,15 +7,14 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
-// differences collects what is wrong with a table and what to do about it.
-// SQLite cannot alter a column, so a wrong one is replaced, and a wrong one of
-// a key takes a new table. No statement drops values.
+// differences collects what is wrong with a table and what to do about it. The
+// statements only add: a table, a column, an index. SQLite cannot alter a
+// column, so one that does not fit is answered with the Go field that does.
 type differences struct {
-	table  *dest.Table
-	shape  *shape
-	wrong  []string
-	mend   []string
-	afresh bool // nothing less than a new table will do
+	table *dest.Table
+	shape *shape
+	wrong []string
+	mend  []string
 }
 
 func (d *differences) add(wrong string, mend ...string) {
@@ -31,35 +30,22 @@ func (d *differences) alter(format string, args ...any) string {
 func (d *differences) column(c dest.Column, key bool) {
 	have, ok := d.shape.columns[fold(c.Name)]
 	aff := affinityOf(have.decl, d.shape.strict)
-	var wrong []string
 	switch {
 	case !ok:
 		d.add(fmt.Sprintf("column %q is missing", c.Name), d.alter("ADD COLUMN %s %s", dest.Quote(c.Name), declared[c.Type]))
-		return
 	case have.generated:
-		wrong = append(wrong, "is generated")
+		d.add(fmt.Sprintf("column %q is generated: take the db tag off the field", c.Name))
 	case !strings.ContainsRune(holds[c.Type], rune(aff)):
-		wrong = append(wrong, fmt.Sprintf("is declared %q, which would not keep %v values as they are", have.decl, c.Type))
+		d.add(fmt.Sprintf("column %q is declared %q, which would not keep %v values as they are: make the field %s", c.Name, have.decl, c.Type, fields[aff]))
 	}
-	if c.Nullable && have.notNull && !key {
-		wrong = append(wrong, "is NOT NULL, but the writer has NULL for it")
-	}
-	if len(wrong) > 0 {
-		have.primary = have.primary || key
-		d.replace(fmt.Sprintf("column %q %s", c.Name, strings.Join(wrong, " and ")), have, declared[c.Type])
+	if ok && c.Nullable && have.notNull && !key {
+		d.add(fmt.Sprintf("column %q is NOT NULL, but the writer has NULL for it: take a field that has no NULL", c.Name))
 	}
 }
 
-// replace puts a column without constraints in the place of have.
-func (d *differences) replace(wrong string, have shapeColumn, decl string) {
-	d.afresh = d.afresh || have.primary
-	name, old := dest.Quote(have.name), dest.Quote(have.name+"_old")
-	d.add(wrong,
-		d.alter("RENAME COLUMN %s TO %s", name, old),
-		strings.TrimSpace(d.alter("ADD COLUMN %s %s", name, decl)),
-		fmt.Sprintf("UPDATE %s SET %s = %s", dest.Quote(d.table.Name), name, old),
-		d.alter("DROP COLUMN %s", old))
-}
+// fields are the Go fields whose values a column keeps, by its affinity. The
+// other affinities keep those of every field.
+var fields = map[affinity]string{'i': "an int64", 'n': "an int64 or a float64", 'r': "a float64", 't': "a string", 'b': "a []byte"}
 
 // key asks for a unique index that ON CONFLICT can use.
 func (d *differences) key() {
@@ -82,6 +68,10 @@ func (d *differences) key() {
 			return
 		}
 	}
+	if index, ok := d.shape.partial[want]; ok {
+		d.add(fmt.Sprintf("it has no unique index over exactly (%s) and on every row: %q has a predicate, and rows that it leaves out may share a key", strings.Join(names, ", "), index))
+		return
+	}
 	d.add(fmt.Sprintf("it has no unique index over exactly (%s) that compares bytes (COLLATE BINARY)", strings.Join(names, ", ")),
 		fmt.Sprintf("CREATE UNIQUE INDEX %s ON %s (%s)",
 			dest.Quote(d.table.Name+"_"+strings.Join(folded, "_")+"_key"), dest.Quote(d.table.Name), strings.Join(terms, ", ")))
@@ -91,9 +81,6 @@ func (d *differences) key() {
 func (d *differences) error(db *DB) error {
 	if len(d.wrong) == 0 {
 		return nil
-	}
-	if d.afresh {
-		d.mend = d.newTable()
 	}
 	e := &dest.Error{
 		Class: dest.ClassTable,
@@ -106,18 +93,4 @@ func (d *differences) error(db *DB) error {
 	return e
 }
 
-const mendWith = "mend it with:\n"
-
-// newTable moves the table out of the way and its rows to a new one.
-func (d *differences) newTable() []string {
-	var both []string
-	for _, c := range d.table.Columns {
-		if _, ok := d.shape.columns[fold(c.Name)]; ok {
-			both = append(both, dest.Quote(c.Name))
-		}
-	}
-	columns := strings.Join(both, ", ")
-	old := dest.Quote(d.table.Name + "_old")
-	mend := append([]string{d.alter("RENAME TO %s", old)}, createSQL(d.table)...)
-	return append(mend, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s", dest.Quote(d.table.Name), columns, columns, old))
-}
+const mendWith = "fix it with:\n"

@@ -17,6 +17,7 @@ type shape struct {
 	columns map[string]shapeColumn // by folded name
 	order   []string               // the folded names in the order of the table
 	unique  []string               // column sets of unique indexes, see columnSet
+	partial map[string]string      // names of the unique ones with a predicate, by column set
 }
 
 type shapeColumn struct {
@@ -35,7 +36,7 @@ func columnSet(folded []string) string {
 
 // readShape returns nil for a table that does not exist.
 func readShape(ctx context.Context, c *sql.Conn, table string) (*shape, error) {
-	s := &shape{columns: map[string]shapeColumn{}}
+	s := &shape{columns: map[string]shapeColumn{}, partial: map[string]string{}}
 	err := c.QueryRowContext(ctx, `SELECT type, strict FROM pragma_table_list
 		WHERE schema = 'main' AND name = ? COLLATE NOCASE`, table).Scan(&s.kind, &s.strict)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -71,7 +72,7 @@ func (s *shape) readColumns(ctx context.Context, c *sql.Conn, table string) erro
 // readIndexes finds the column sets for which the table can promise that no
 // two rows have the same bytes in them.
 func (s *shape) readIndexes(ctx context.Context, c *sql.Conn, table string) error {
-	rows, err := c.QueryContext(ctx, `SELECT i.name, i.origin, coalesce(x.name, ''), NOT i.partial AND x.cid >= 0 AND x.coll = 'BINARY'
+	rows, err := c.QueryContext(ctx, `SELECT i.name, i.origin, coalesce(x.name, ''), x.cid >= 0 AND x.coll = 'BINARY', i.partial
 		FROM pragma_index_list(?, 'main') i, pragma_index_xinfo(i.name, 'main') x
 		WHERE i."unique" AND x.key`, table)
 	if err != nil {
@@ -79,20 +80,25 @@ func (s *shape) readIndexes(ctx context.Context, c *sql.Conn, table string) erro
 	}
 	defer rows.Close()
 	indexes := map[string][]string{}
-	unusable := map[string]bool{}
+	unusable, partial := map[string]bool{}, map[string]bool{}
 	primary := false // the primary key has an index, so it is not the rowid
 	for rows.Next() {
 		var index, origin, column string
-		var usable bool
-		if err := rows.Scan(&index, &origin, &column, &usable); err != nil {
+		var usable, onSome bool
+		if err := rows.Scan(&index, &origin, &column, &usable, &onSome); err != nil {
 			return err
 		}
+		partial[index] = onSome
 		indexes[index] = append(indexes[index], fold(column))
 		unusable[index] = unusable[index] || !usable
 		primary = primary || origin == "pk"
 	}
 	for index, columns := range indexes {
-		if !unusable[index] {
+		switch {
+		case unusable[index]:
+		case partial[index]:
+			s.partial[columnSet(columns)] = index
+		default:
 			s.unique = append(s.unique, columnSet(columns))
 		}
 	}
@@ -128,7 +134,7 @@ func (s *shape) compare(db *DB, t *dest.Table) error {
 	}
 	for _, name := range s.order {
 		if c := s.columns[name]; !ours[name] && c.notNull && !c.hasDefault && !c.rowid && !c.generated {
-			d.replace(fmt.Sprintf("column %q is NOT NULL without a default, and is not written", c.name), c, c.decl)
+			d.add(fmt.Sprintf("column %q is NOT NULL without a default, and is not written: give the row type a field for it", c.name))
 		}
 	}
 	d.key()

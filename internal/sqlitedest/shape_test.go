@@ -84,7 +84,7 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 		name  string
 		ddl   string // its rows, if any, are (1, 'a', 5, ...)
 		says  []string
-		keeps string // what is stored of (1, 'a') after mending and writing ('b')
+		keeps string // what is stored of (1, 'a') after mending and writing ('b'); empty: no statement mends it
 	}{
 		{
 			"columns are missing", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5)",
@@ -94,8 +94,8 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 		{
 			"types would change values",
 			"CREATE TABLE t(k INTEGER, path TEXT, size TEXT, note INTEGER, at INTEGER, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', '5', 6, 7, 0)",
-			[]string{`column "size" is declared "TEXT", which would not keep bigint values`, `"note"`, `"at"`},
-			"5|6",
+			[]string{`column "size" is declared "TEXT", which would not keep bigint values as they are: make the field a string`, `"note" is declared "INTEGER", which would not keep text values as they are: make the field an int64`, `"at"`},
+			"",
 		},
 		{
 			"no unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done, PRIMARY KEY(k, path, size)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
@@ -104,8 +104,8 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 		},
 		{
 			"partial unique index", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, path) WHERE size > 0; INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
-			[]string{"no unique index"},
-			"5|n",
+			[]string{`no unique index over exactly ("k", "path") and on every row: "u" has a predicate`},
+			"",
 		},
 		{
 			"unique index over an expression", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done); CREATE UNIQUE INDEX u ON t(k, lower(path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0)",
@@ -119,32 +119,28 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 		},
 		{
 			"NOT NULL", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER, note TEXT NOT NULL, at TIMESTAMP, done, more VARCHAR(5) NOT NULL, plain NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', 5, 'n', '', 0, 'm', 'p')",
-			[]string{`column "note" is NOT NULL`, `column "more" is NOT NULL without a default`, `"plain"`},
-			"5|n",
+			[]string{`column "note" is NOT NULL`, `column "more" is NOT NULL without a default, and is not written: give the row type a field`, `"plain"`},
+			"",
 		},
 		{
 			"generated", "CREATE TABLE t(k INTEGER, path TEXT, size INTEGER AS (k + 4) STORED, note TEXT AS (path) VIRTUAL, at TIMESTAMP, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES(1, 'a', '', 0)",
-			[]string{`column "size" is generated`, `column "note" is generated`},
-			"5|a",
+			[]string{`column "size" is generated: take the db tag off the field`, `column "note" is generated`},
+			"",
 		},
 		{
-			"types of the key", "CREATE TABLE t(k TEXT, path TEXT, size INTEGER, note TEXT, done, extra NOT NULL, PRIMARY KEY(k, path)); INSERT INTO t VALUES('1', 'a', 5, 'n', 0, 'e')",
-			[]string{`column "k" is declared "TEXT"`, `"extra"`, `"at" is missing`},
-			"5|n",
+			"types of the key", "CREATE TABLE t(k TEXT, path TEXT, size INTEGER, note TEXT, at TIMESTAMP, done, PRIMARY KEY(k, path)); INSERT INTO t VALUES('1', 'a', 5, 'n', '', 0)",
+			[]string{`column "k" is declared "TEXT"`},
+			"",
 		},
 		{
 			"strict", "CREATE TABLE t(k INTEGER, path TEXT, size REAL, note BLOB, at ANY, done ANY, PRIMARY KEY(k, path)) STRICT; INSERT INTO t VALUES(1, 'a', 5, NULL, '', 0)",
 			[]string{`column "size" is declared "REAL"`, `column "note" is declared "BLOB"`},
-			"5|<nil>",
+			"",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tab := table("t", columns...)
 			tab.Keys, tab.Guard = 2, "done"
-			if c.name == "types of the key" {
-				// The new table would refuse the row that has no value yet.
-				tab.Columns[4].Nullable = true
-			}
 			f := newFixture(t, tab, c.ddl)
 			e := asError(t, f.Check(ctx), dest.ClassTable, append(c.says, `table "t"`, f.db.path)...)
 			if strings.Count(e.Err.Error(), ";")+1 != len(c.says) {
@@ -153,6 +149,12 @@ func TestAWrongTableIsToldInOneErrorWithWhatMendsIt(t *testing.T) {
 			write := []row{{1, "b", 6, nil, "2026-11-23 06:59:32.000000+00:00"}}
 			asError(t, f.write(write...), dest.ClassTable, c.says...)
 
+			if c.keeps == "" {
+				if e.Hint != "" {
+					t.Errorf("statements that do more than add: %s", e.Hint)
+				}
+				return
+			}
 			mend, ok := strings.CutPrefix(e.Hint, mendWith)
 			if !ok {
 				t.Fatalf("no statements in %q", e.Hint)
