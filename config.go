@@ -384,6 +384,16 @@ func parseBool(text string) (bool, error) {
 	return true, errors.New("it must be true or false, 1 or 0, yes or no, on or off")
 }
 
+// Format prints the settings, by any verb, without the URL, which may hold a
+// password.
+func (c Config) Format(f fmt.State, verb rune) {
+	type settings Config
+	if c.DatabaseURL != "" {
+		c.DatabaseURL = "hidden"
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), settings(c))
+}
+
 // LogValue gives the settings without the URL, which may hold a password.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(

@@ -3,6 +3,7 @@ package memdbwriter
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -129,6 +130,25 @@ func TestALoggedConfigHasNoPassword(t *testing.T) {
 	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "config", Config{DatabaseURL: "postgres://u:secret@h/d", SyncBatchSize: 5})
 	if strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "config.batch=5") {
 		t.Errorf("logged as %s", out.String())
+	}
+}
+
+func TestAPrintedConfigHasNoPassword(t *testing.T) {
+	cfg := Config{DatabaseURL: "postgres://u:secret@h/d", SyncBatchSize: 5}
+	holder := struct {
+		Config  Config
+		Pointer *Config
+		In      []Config
+	}{cfg, &cfg, []Config{cfg}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		for _, v := range []any{cfg, &cfg, holder, &holder} {
+			if got := fmt.Sprintf(verb, v); strings.Contains(got, "secret") || strings.Contains(got, fmt.Sprintf("%x", "secret")) {
+				t.Errorf("%s: %s", verb, got)
+			}
+		}
+	}
+	if got := fmt.Sprintf("%+v", cfg); !strings.Contains(got, "SyncBatchSize:5") || !strings.Contains(got, "DatabaseURL:hidden") {
+		t.Errorf("printed as %s", got)
 	}
 }
 

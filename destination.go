@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -20,15 +21,16 @@ type Destination struct{ d dest.Destination }
 
 // OpenDestination opens the database that the URL names:
 //
-//	postgres://user:password@host:5432/database?sslmode=require
-//	opengauss://user:password@host:5432/database
+//	postgres://user:password@host:5432/database?sslmode=verify-full
+//	opengauss://user:password@host:5432/database?sslmode=verify-full
 //	sqlite:catalog.db        a file in the current directory
 //	sqlite:///var/lib/x.db   a file by its full path
 //
 // Nothing is contacted, opened or created yet: New looks, and a server may come
 // up later than that. Parameters of the PostgreSQL URL are those of pgx and
-// pgxpool (connect_timeout, pool_max_conns, ...). Errors never contain the
-// password.
+// pgxpool (connect_timeout, pool_max_conns, ...), with more methods for
+// require_auth (see package opengauss). A password with @ : / ? # % or spaces must
+// have them percent-encoded. Errors never contain the password.
 func OpenDestination(ctx context.Context, databaseURL string) (*Destination, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -57,15 +59,15 @@ func OpenDestination(ctx context.Context, databaseURL string) (*Destination, err
 // sqlitePath returns the file that the part of a URL behind "sqlite:" names.
 func sqlitePath(rest string) (string, error) {
 	path, absolute := strings.CutPrefix(rest, "//")
-	if absolute && !strings.HasPrefix(path, "/") {
-		return "", fmt.Errorf("sqlite:%s: a host has no meaning; write sqlite:file.db for a file in the current directory or sqlite:///path/file.db", rest)
+	if absolute && !strings.HasPrefix(path, "/") { // what stands there may be a password
+		return "", errors.New("a sqlite URL has no host; write sqlite:file.db for a file in the current directory or sqlite:///path/file.db")
 	}
 	if strings.ContainsAny(path, "?#") {
-		return "", fmt.Errorf("sqlite:%s: parameters are not supported; use SQLite for a path with such characters", rest)
+		return "", errors.New("a sqlite URL has no parameters; use SQLite for a path with a ? or #")
 	}
 	path, err := url.PathUnescape(path)
 	if err != nil {
-		return "", fmt.Errorf("sqlite:%s: %w", rest, err)
+		return "", errors.New("a sqlite URL with a % that two hexadecimal digits do not follow; write %25 for the character itself")
 	}
 	return path, nil
 }

@@ -51,6 +51,37 @@ func TestErrorsOfURLsKeepThePassword(t *testing.T) {
 	}
 }
 
+// Where a password ends is not guessed.
+func TestAmbiguousURLsAreRefused(t *testing.T) {
+	for _, bad := range []string{
+		"hunter@2@db/catalog", "scanner:hunter@2@db/catalog", "scanner:12/hunter@db/catalog", "scanner:hunter@2/x@db/catalog",
+		"scanner:12?hunter@db/catalog", "scanner:12?hunter@db/catalog?sslmode=disable", "scanner:12#hunter@db/catalog",
+		"scanner:h@unter?2@db/catalog", "scanner:12?a=1&hunter@db/catalog?sslmode=disable", "scanner@db/hunter#x",
+	} {
+		for _, scheme := range []string{"opengauss://", "postgres://", "PostgreSQL://"} {
+			_, err := ParseConfig(scheme + bad)
+			_, poolErr := ParsePoolConfig(scheme + bad)
+			if err == nil || poolErr == nil {
+				t.Errorf("%s%s: %v, %v", scheme, bad, err, poolErr)
+				continue
+			}
+			if text := err.Error() + poolErr.Error(); strings.Contains(text, "hunter") || strings.Contains(text, "scanner") {
+				t.Errorf("%s%s: %s", scheme, bad, text)
+			}
+		}
+	}
+	for good, want := range map[string]string{
+		"scanner:hunter%402%2F%3F%23@db/catalog?application_name=me@home": "hunter@2/?#",
+		"scanner:hun:ter@db/catalog":                                      "hun:ter",
+		"db/catalog?user=scanner&password=h@/unter":                       "h@/unter",
+		"scanner:hunter@db,db2:5433/cat%40alog":                           "hunter",
+	} {
+		if cfg := parse(t, "opengauss://"+good); cfg.Password != want || cfg.Host != "db" {
+			t.Errorf("%s: password %q, host %s", good, cfg.Password, cfg.Host)
+		}
+	}
+}
+
 func TestSSLModes(t *testing.T) {
 	cert := newCertificate(t)
 	for _, c := range []struct {
@@ -136,10 +167,19 @@ func TestPool(t *testing.T) {
 	wantHeard(t, s, slices.Repeat([]string{sha256Method.answer}, 4)...)
 }
 
+func pgxURL(t *testing.T, connString string) string {
+	t.Helper()
+	u, err := splitURL(connString)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.forPGX
+}
+
 func TestConfigureWithoutPgx(t *testing.T) {
 	ctx := testContext(t)
 	s := &server{method: sha256Method}
-	cfg, err := pgconn.ParseConfig(postgresURL(loginURL(vectorPassword, s.listen(t))))
+	cfg, err := pgconn.ParseConfig(pgxURL(t, loginURL(vectorPassword, s.listen(t))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +214,7 @@ func (b byteWriter) Write(p []byte) (int, error) {
 
 func TestHooksOfTheCallerStay(t *testing.T) {
 	s := &server{method: sha256Method}
-	cfg, err := pgx.ParseConfig(postgresURL(loginURL(vectorPassword, s.listen(t))))
+	cfg, err := pgx.ParseConfig(pgxURL(t, loginURL(vectorPassword, s.listen(t))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,10 +241,13 @@ func TestPoliciesOfPgx(t *testing.T) {
 		key, value string
 		refused    bool
 	}{
-		{"require_auth", "password", false},
+		{"require_auth", "sha256", false},
+		{"require_auth", "scram-sha-256,sha256", false},
 		{"require_auth", "!md5,!none", false},
+		{"require_auth", "!password", false},
 		{"require_auth", "scram-sha-256", true},
-		{"require_auth", "!password", true},
+		{"require_auth", "password", true},
+		{"require_auth", "!sha256", true},
 		{"channel_binding", "prefer", false},
 		{"channel_binding", "require", true},
 	} {
@@ -219,6 +262,14 @@ func TestPoliciesOfPgx(t *testing.T) {
 			logIn(t, cfg)
 			wantHeard(t, s, sha256Method.answer)
 		})
+	}
+}
+
+func TestURLsInOtherLetterCase(t *testing.T) {
+	for _, scheme := range []string{"POSTGRES", "PostgreSQL", "OpenGauss"} {
+		if cfg := parse(t, scheme+"://scanner:Pw@DB/Catalog"); cfg.Host != "DB" || cfg.Password != "Pw" || cfg.Database != "Catalog" {
+			t.Errorf("%s: %s, %s", scheme, cfg.Host, cfg.Database)
+		}
 	}
 }
 

@@ -33,8 +33,8 @@
 // the one that pgx would use (from the URL, a passfile, or a pool's
 // BeforeConnect), and pgx keeps its hands on the *tls.Conn.
 //
-// Of the settings of pgx, require_auth takes these methods for "password", and
-// channel_binding=require refuses them, as they have none. openGauss refuses
+// Of the settings of pgx, require_auth has three names more (see [Configure]), and
+// channel_binding=require refuses the methods, as they have none. openGauss refuses
 // protocol 3.2: max_protocol_version has to stay at pgx's default, 3.0.
 //
 // # What is checked, and what is not
@@ -49,9 +49,9 @@
 // does not cover a nonce of the client, so somebody in the middle may pass on
 // the challenge of the real server, and everybody who sees a challenge may
 // guess passwords against it. With md5_sha256 and md5 the server signs
-// nothing, and as always with pgx a server may ask for the plain password
-// unless require_auth forbids it. Against all of that there is TLS with
-// sslmode=verify-full.
+// nothing, which is why they are not answered over just any connection, and the
+// plain password over hardly any (see [Configure]). Against all of that there is
+// TLS with sslmode=verify-full.
 //
 // # Iteration counts
 //

@@ -31,7 +31,7 @@ func converse(w *wire) (in bool, err error) {
 }
 
 // Whatever a server sends, the client does not panic, ends, and does not give
-// the plain password away unless it is asked for it in so many bytes.
+// the plain password away.
 func FuzzHostileServer(f *testing.F) {
 	ok := message('R', "\x00\x00\x00\x00")
 	for _, m := range methods {
@@ -49,7 +49,7 @@ func FuzzHostileServer(f *testing.F) {
 		w.from.Reset(script)
 		in, err := converse(&w)
 		sent := passwordMessages(t, w.to.Bytes())
-		if bytes.Contains(sent, []byte(vectorPassword)) && !bytes.Contains(script, plainRequest) {
+		if bytes.Contains(sent, []byte(vectorPassword)) {
 			t.Errorf("the plain password was sent: %q", sent)
 		}
 		if in && !bytes.Contains(script, ok) {

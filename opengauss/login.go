@@ -21,11 +21,22 @@ const (
 // 10 to 12 for the steps of SASL.
 const (
 	codeOK        = 0
+	codePassword  = 3
+	codeMD5       = 5
 	codeSHA256    = 10
 	codeMD5SHA256 = 11
 	codeSHA256RFC = 12
 	codeSM3       = 13
 	codeIAM       = 14
+)
+
+// PostgreSQL's own codes for exchanges that pgx has.
+const (
+	codeGSS          = 7
+	codeGSSContinue  = 8
+	codeSSPI         = 9
+	codeSASLContinue = 11
+	codeSASLFinal    = 12
 )
 
 // plainRequest is the authentication message that pgx sees in place of a
@@ -60,13 +71,15 @@ type login struct {
 	r          io.Reader
 	w          io.Writer
 	iterations []int // to try, in this order; not empty
+	policy     policy
 
 	state     state
 	err       error     // of the login, for good
 	received  int       // bytes of the server's messages so far
 	unread    []byte    // of the message that pgx reads
-	sasl      bool      // PostgreSQL's exchange goes on: its codes are for pgx
-	challenge challenge // the server's; not nil once it has asked
+	request   uint32    // the code by which the server has asked; 0: not yet
+	sasl      bool      // that was PostgreSQL's code 10
+	challenge challenge // the server's, if it is one of openGauss
 	written   []byte    // by pgx, of the password message, while asked
 }
 
@@ -153,14 +166,21 @@ func (l *login) authentication(body []byte) error {
 	case code == codeOK:
 		l.state = passing
 		return nil
-	case l.challenge != nil:
+	case l.request != 0 && l.continues(code):
+		return nil
+	case l.request != 0:
 		return fmt.Errorf("%w: a second time, after the answer", ErrChallenge)
-	case l.sasl:
+	}
+	l.request = code
+	// The name of a SASL mechanism begins where a challenge has a small number.
+	if l.sasl = code == codeSHA256 && len(body) > 4 && body[4] != 0; l.sasl {
 		return nil
-	case code == codeSHA256 && len(body) > 4 && body[4] != 0:
-		// The name of a SASL mechanism. A challenge has a small number here.
-		l.sasl = true
-		return nil
+	}
+	_, within := l.w.(*login) // configured twice: the other one has decided
+	if method := methodOf[code]; method != "" && !within {
+		if err := l.policy.check(method, linkOf(l.w)); err != nil {
+			return err
+		}
 	}
 	c, err := parseChallenge(code, body)
 	if c == nil || err != nil {
@@ -168,6 +188,23 @@ func (l *login) authentication(body []byte) error {
 	}
 	l.challenge, l.state, l.unread = c, asked, plainRequest
 	return nil
+}
+
+// continues tells whether a message goes on with PostgreSQL's exchange that the
+// server has begun, which is for pgx.
+func (l *login) continues(code uint32) bool {
+	switch l.request {
+	case codeSHA256:
+		return l.sasl && (code == codeSASLContinue || code == codeSASLFinal)
+	case codeGSS, codeSSPI:
+		return code == codeGSSContinue
+	}
+	return false
+}
+
+// methodOf names the methods that are allowed or not.
+var methodOf = map[uint32]string{
+	codePassword: methodPassword, codeMD5: methodMD5, codeSHA256: methodSHA256, codeMD5SHA256: methodMD5SHA256, codeSM3: methodSM3,
 }
 
 // takePassword collects pgx's password message and, once it is whole, answers

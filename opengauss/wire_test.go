@@ -31,7 +31,7 @@ func passwordMessages(t *testing.T, sent []byte) []byte {
 func challenged(t *testing.T, w *wire, body string) (*login, *pgproto3.Frontend) {
 	t.Helper()
 	w.from.Reset(append(message('R', body), message('R', "\x00\x00\x00\x00")...))
-	l := &login{r: w, w: w, iterations: usualIterations}
+	l := &login{r: w, w: w, iterations: usualIterations, policy: policy{named: []string{methodSHA256, methodSM3, methodMD5SHA256}}}
 	frontend := pgproto3.NewFrontend(l, l)
 	frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30})
 	if err := frontend.Flush(); err != nil {

@@ -2,8 +2,10 @@ package pgdest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -24,6 +26,7 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 			return err
 		}
 		pg := conn.Conn().PgConn()
+		s.warnPlain(ctx, pg.Conn())
 		err = s.use(ctx, pg, f)
 		demoted := stateOf(err) == readOnlyTransaction
 		if demoted {
@@ -43,6 +46,19 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 		if err == nil || !dead || !again || ctx.Err() != nil {
 			return err
 		}
+	}
+}
+
+// warnPlain says once that a connection can be read, and changed, on its way.
+func (s *Sink) warnPlain(ctx context.Context, conn net.Conn) {
+	if _, encrypted := conn.(*tls.Conn); encrypted {
+		return
+	}
+	if addr, ok := conn.RemoteAddr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+		s.db.plain.Do(func() {
+			s.log.WarnContext(ctx, "the connection has no TLS: whoever is on its way can read and change the rows; use sslmode=verify-full",
+				"destination", s.db.String())
+		})
 	}
 }
 

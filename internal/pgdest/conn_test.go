@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/pgtest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -23,6 +25,10 @@ func TestPasswordIsInNoError(t *testing.T) {
 		"postgres://u:s3cr%3At%40%2Fx%23%3F@host/db?sslmode=s3cr:t@/x",
 		"postgres://u:s3cr%3At%40%2Fx%23%3F@host/db?pool_max_conns=none",
 		"postgres://u:s3cr%zz@host/db",
+		"postgres://u:12/s3cr@host/db",
+		"POSTGRES://u:p@s3cr/x@host/db",
+		"opengauss://u:12?s3cr@host/db",
+		"postgres://u:12#s3cr@host/db",
 		"postgres://u@host/db?password=s3cr%3At&connect_timeout=s3cr:t",
 		"mysql://u:s3cr@host/db",
 		"host=h password='s3cr' port=x",
@@ -53,6 +59,57 @@ func TestPasswordIsInNoError(t *testing.T) {
 	e = asError(t, s.Check(context.Background()))
 	if e.Class != dest.ClassTransient || strings.Contains(e.Error(), "s3cr") {
 		t.Errorf("class %v: %v", e.Class, e)
+	}
+}
+
+// A pool that is made of a URL in a way that does not know it leads elsewhere.
+func TestPoolOfAnUnknownURLIsRefused(t *testing.T) {
+	config, err := pgxpool.ParseConfig("opengauss://u:s3cret@db:1/x?sslmode=disable")
+	if err != nil {
+		t.Fatal("pgxpool refuses it by now, and errWrongPool can go")
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	s, err := FromPool(pool).Bind(files(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{s.Check(t.Context()), refused(t, s, row{int64(1), "a", nil})} {
+		if e := asError(t, err); e.Class != dest.ClassTable || !strings.Contains(e.Error(), "opengauss.ParsePoolConfig") || strings.Contains(e.Error(), "s3cret") {
+			t.Errorf("class %v: %v", e.Class, e)
+		}
+	}
+}
+
+// farConn is a connection that seems to lead to another machine.
+type farConn struct{ net.Conn }
+
+func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5432} }
+
+func TestConnectionWithoutTLSIsWarnedOfOnce(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, filesDDL)
+	for _, far := range []bool{false, true} {
+		pool := poolOf(t, db.URL, func(c *pgxpool.Config) {
+			dial := c.ConnConfig.DialFunc
+			c.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := dial(ctx, network, addr)
+				if err == nil && far {
+					conn = farConn{conn}
+				}
+				return conn, err
+			}
+		})
+		s := sinkOn(t, pool, files())
+		log := logged(s)
+		check(t, s)
+		write(t, s, row{int64(1), "a", nil})
+		if n := strings.Count(log.String(), "the connection has no TLS"); far && n != 1 || !far && n != 0 {
+			t.Errorf("far %v: %s", far, log)
+		}
 	}
 }
 

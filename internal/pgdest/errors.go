@@ -32,6 +32,10 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 		e.Class, e.Hint = dest.ClassTable, loginHint
 		return e
 	}
+	if errors.Is(err, opengauss.ErrMethod) {
+		e.Class = dest.ClassTable // its text says what to do
+		return e
+	}
 	pe := new(pgconn.PgError)
 	if !errors.As(err, &pe) {
 		return e

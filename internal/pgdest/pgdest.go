@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,8 @@ type DB struct {
 	own    bool // Close closes the pool
 	closed atomic.Bool
 	name   string
+	wrong  error     // why no connection of the pool is used; nil
+	plain  sync.Once // the warning that a connection can be listened to
 }
 
 var _ dest.Destination = (*DB)(nil)
@@ -86,18 +89,27 @@ func Open(rawURL string) (*DB, error) {
 	}
 	db := FromPool(pool)
 	db.own = true
-	if rest, ok := strings.CutPrefix(db.name, "postgres:"); ok && strings.HasPrefix(rawURL, "opengauss:") {
+	if rest, ok := strings.CutPrefix(db.name, "postgres:"); ok && scheme(rawURL) == "opengauss" {
 		db.name = "opengauss:" + rest
 	}
 	return db, nil
 }
 
+// scheme is that of a URL, in lower case.
+func scheme(rawURL string) string {
+	s, _, _ := strings.Cut(rawURL, ":")
+	return strings.ToLower(s)
+}
+
 // urlError explains what is wrong with a URL. It repeats nothing of a URL
 // that cannot be taken apart: any part of it may be the password.
 func urlError(rawURL string, err error) error {
+	if errors.Is(err, opengauss.ErrURL) {
+		return fmt.Errorf("the database URL is not valid: %w", err)
+	}
 	const advice = "want postgres://user:password@host:5432/database, with @ : / ? # %% and spaces in the password percent-encoded"
 	u, perr := url.Parse(rawURL)
-	if perr != nil || !slices.Contains([]string{"postgres", "postgresql", "opengauss"}, u.Scheme) {
+	if perr != nil || !slices.Contains([]string{"postgres", "postgresql", "opengauss"}, u.Scheme) { // in lower case
 		return fmt.Errorf("the database URL is not valid: " + advice)
 	}
 	// ParseConfigError keeps the URL: only texts go on from here.
@@ -134,8 +146,19 @@ func FromPool(pool *pgxpool.Pool) *DB {
 		host = net.JoinHostPort(host, strconv.Itoa(int(cc.Port)))
 	}
 	u := url.URL{Scheme: "postgres", User: url.User(cc.User), Host: host, Path: "/" + cc.Database}
-	return &DB{pool: pool, name: u.String()}
+	db := &DB{pool: pool, name: u.String()}
+	for name := range cc.RuntimeParams {
+		// pgx takes a URL of a scheme that it does not know for the name of a
+		// parameter, and connects to this machine.
+		if strings.Contains(name, "://") {
+			db.wrong = &dest.Error{Class: dest.ClassTable, Row: -1, Err: errWrongPool}
+		}
+	}
+	return db
 }
+
+var errWrongPool = errors.New("the pool was made of a URL that pgxpool.ParseConfig does not know, and would connect to another place: " +
+	"make it with opengauss.ParsePoolConfig and pgxpool.NewWithConfig")
 
 // String is the URL without password and parameters.
 func (db *DB) String() string { return db.name }
@@ -153,7 +176,10 @@ func (db *DB) Close() error {
 // acquire takes a connection from the pool. A pool or a DB that was closed stays
 // so: that is no outage.
 func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
-	if db.closed.Load() {
+	switch {
+	case db.wrong != nil:
+		return nil, db.wrong
+	case db.closed.Load():
 		return nil, dest.Closed()
 	}
 	conn, err := db.pool.Acquire(ctx)
