@@ -120,7 +120,12 @@ func (s *session) rewriteSymbol(toks []token, i int) error {
 	case "/":
 		// 7/2 is 3.5 (opengauss.md 5.3): of integers only 1 / (a truth value)
 		// is sure to be the same in both.
-		if i == 0 || toks[i-1].text != "1" || i+1 == len(toks) || toks[i+1].word != "(" {
+		// Also as 1 OPERATOR(pg_catalog./) (...).
+		before, after := i-1, i+1
+		if i > 4 && startsWith(toks[i-4:], "operator", "(", "pg_catalog", ".") && startsWith(toks[after:], ")") {
+			before, after = i-5, i+2
+		}
+		if before < 0 || toks[before].text != "1" || after == len(toks) || toks[after].word != "(" {
 			return unknown("the quotient of integers, which openGauss does not cut")
 		}
 	}

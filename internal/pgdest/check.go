@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
 )
 
@@ -53,7 +54,7 @@ func compare(t *dest.Table, s *shape) error {
 	switch {
 	case !s.exists:
 		for _, ddl := range tableDDL(t, s) {
-			m.mend = append(m.mend, strings.TrimRight(ddl, "; \n"))
+			m.mend = append(m.mend, strings.TrimRight(ddl.String(), "; \n"))
 		}
 		m.advise("the table does not exist")
 		return m.err()
@@ -77,25 +78,28 @@ func compare(t *dest.Table, s *shape) error {
 }
 
 // tableDDL are the statements that make the missing table, and its schema.
-func tableDDL(t *dest.Table, s *shape) []string {
-	var ddl []string
+func tableDDL(t *dest.Table, s *shape) []sqltext.SQL {
+	var ddl []sqltext.SQL
 	if t.Schema != "" && !s.hasSchema {
-		ddl = append(ddl, "CREATE SCHEMA "+dest.Quote(t.Schema))
+		ddl = append(ddl, sqltext.Format("CREATE SCHEMA {}", sqltext.Ident(t.Schema)))
 	}
-	if t.DDL != nil {
-		return append(ddl, t.DDL(s.dialect.name)...)
+	if t.DDL == nil {
+		return append(ddl, createSQL(t)...)
 	}
-	return append(ddl, createSQL(t)...)
+	for _, statement := range t.DDL(s.dialect.name) {
+		ddl = append(ddl, sqltext.Program(statement))
+	}
+	return ddl
 }
 
 func alter(s *shape, name string) string {
-	return "ALTER TABLE " + s.relation() + " ALTER COLUMN " + dest.Quote(name) + " "
+	return "ALTER TABLE " + s.relation().String() + " ALTER COLUMN " + dest.Quote(name) + " "
 }
 
 func compareColumn(m *mismatches, s *shape, c dest.Column) {
 	got, ok := s.columns[c.Name]
 	if !ok {
-		m.add("ALTER TABLE "+s.relation()+" ADD COLUMN "+dest.Quote(c.Name)+" "+c.Type.String(),
+		m.add("ALTER TABLE "+s.relation().String()+" ADD COLUMN "+dest.Quote(c.Name)+" "+c.Type.String(),
 			"column %s does not exist", c.Name)
 		return
 	}
@@ -117,7 +121,7 @@ func compareGuard(m *mismatches, t *dest.Table, s *shape) {
 	got, ok := s.columns[t.Guard]
 	switch {
 	case !ok && !hasColumn(t, t.Guard):
-		m.add("ALTER TABLE "+s.relation()+" ADD COLUMN "+dest.Quote(t.Guard)+" boolean NOT NULL DEFAULT false",
+		m.add("ALTER TABLE "+s.relation().String()+" ADD COLUMN "+dest.Quote(t.Guard)+" boolean NOT NULL DEFAULT false",
 			"the guard column %s does not exist", t.Guard)
 	case ok && got.typ.OID != pgtype.BoolOID:
 		m.advise("the guard column %s is %s and not boolean: give Guard the name of a boolean column", t.Guard, got.declared)
@@ -154,7 +158,7 @@ func compareKey(m *mismatches, t *dest.Table, s *shape) {
 			usable = true
 			continue
 		}
-		m.add("ALTER TABLE "+s.relation()+" DROP CONSTRAINT "+dest.Quote(k.index),
+		m.add("ALTER TABLE "+s.relation().String()+" DROP CONSTRAINT "+dest.Quote(k.index),
 			"the unique constraint %s on the key (%s) is deferrable, which excludes upserts", k.index, list)
 	}
 	if !usable {
@@ -168,7 +172,7 @@ func uniqueIndexSQL(t *dest.Table, s *shape) string {
 	for _, name := range keyNames(t) {
 		quoted = append(quoted, dest.Quote(name))
 	}
-	return "CREATE UNIQUE INDEX CONCURRENTLY ON " + s.relation() + " (" + strings.Join(quoted, ", ") + ")"
+	return "CREATE UNIQUE INDEX CONCURRENTLY ON " + s.relation().String() + " (" + strings.Join(quoted, ", ") + ")"
 }
 
 // comparePrivileges asks for what the statements of Write need.
@@ -203,7 +207,7 @@ func comparePrivileges(m *mismatches, t *dest.Table, s *shape) {
 	}
 	if len(missing) > 0 {
 		list := strings.Join(missing, ", ")
-		m.add("GRANT "+list+" ON "+s.relation()+" TO "+dest.Quote(s.user), "user %s lacks the privilege %s on it", s.user, list)
+		m.add("GRANT "+list+" ON "+s.relation().String()+" TO "+dest.Quote(s.user), "user %s lacks the privilege %s on it", s.user, list)
 	}
 	if upsert && !s.mayTemp {
 		m.add("GRANT TEMPORARY ON DATABASE "+dest.Quote(s.database)+" TO "+dest.Quote(s.user),

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 )
 
 // This file lends connections of the pool to the Sinks, set up for them.
@@ -97,20 +98,18 @@ func setUp(ctx context.Context, pg *pgconn.PgConn) error {
 		return err
 	}
 	for _, sql := range d.setUp {
-		_, err := pg.Exec(ctx, sql).ReadAll()
+		err := execute(ctx, pg, sql)
 		if err != nil && stateOf(err) != undefinedObject {
 			return classify(err)
 		}
 	}
 	pid := int64(pg.PID())
 	if !d.tellsPID {
-		f, err := queryRow(ctx, pg, 1, "SELECT pg_catalog.pg_backend_pid()")
+		f, err := queryRow(ctx, pg, sqltext.Const("SELECT pg_catalog.pg_backend_pid()"), "i")
 		if err != nil {
 			return classify(err)
 		}
-		if pid, err = strconv.ParseInt(f[0], 10, 64); err != nil {
-			return fmt.Errorf("the server gave an unexpected process number: %w", err)
-		}
+		pid = f.int(0)
 	}
 	pg.CustomData()[setUpKey] = pid
 	return nil
@@ -137,7 +136,7 @@ func speakUTF8(ctx context.Context, pg *pgconn.PgConn) (was string, err error) {
 }
 
 func setEncoding(ctx context.Context, pg *pgconn.PgConn, encoding string) error {
-	_, err := pg.Exec(ctx, "SET client_encoding = "+literal(encoding)).ReadAll()
+	err := execute(ctx, pg, sqltext.Format("SET client_encoding = {}", sqltext.Literal(encoding)))
 	if err != nil {
 		return classify(err)
 	}

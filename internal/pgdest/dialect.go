@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/opengauss"
 )
 
@@ -18,13 +19,13 @@ type dialect struct {
 
 	// setUp are statements that a session runs once, each by itself. What the
 	// server has no parameter for is left out.
-	setUp []string
+	setUp []sqltext.SQL
 
 	// SQL of the catalogue, about the column that pg_attribute a describes.
-	hasDefault, identity, generated string
+	hasDefault, identity, generated sqltext.SQL
 	// facts is one more query for the catalogue, of one row for setFacts; or
 	// empty.
-	facts string
+	facts sqltext.SQL
 
 	// computes: there are identity columns, and a column can be made one.
 	computes bool
@@ -47,10 +48,10 @@ type dialect struct {
 // the columns of the table that are written.
 type form struct {
 	fits func(t *dest.Table, s *shape) bool // nil: any table
-	sql  func(t *dest.Table, s *shape, columns, source string) string
+	sql  func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL
 	// guard is a further statement, which fails if the upsert may have done
 	// something else because the table has changed; nil: it would have failed.
-	guard func(s *shape) string
+	guard func(s *shape) sqltext.SQL
 	// overtakes: a row that somebody else inserts at the same moment is an
 	// error, of the unique index on the key.
 	overtakes bool
@@ -58,9 +59,9 @@ type form struct {
 
 var postgres = &dialect{
 	name:       "postgres",
-	hasDefault: "a.atthasdef OR a.attidentity <> ''",
-	identity:   "a.attidentity",
-	generated:  "a.attgenerated <> ''",
+	hasDefault: sqltext.Const("a.atthasdef OR a.attidentity" + ne + "''"),
+	identity:   sqltext.Const("a.attidentity"),
+	generated:  sqltext.Const("a.attgenerated" + ne + "''"),
 	computes:   true,
 	tellsPID:   true,
 
@@ -86,7 +87,7 @@ func (s *Sink) chooseForm(ctx context.Context, pg *pgconn.PgConn, found *shape, 
 			continue
 		}
 		res.RoundTrips++
-		_, err := pg.Prepare(ctx, "", f.sql(s.table, found, columnList(s.table), found.relation()), nil)
+		err := parse(ctx, pg, f.sql(s.table, found, columnList(s.table), found.relation()))
 		if err == nil {
 			return f, nil
 		}

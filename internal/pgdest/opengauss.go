@@ -1,12 +1,12 @@
 package pgdest
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 )
 
 // This file holds what openGauss, which left PostgreSQL at 9.2, does not share
@@ -17,15 +17,15 @@ var openGauss = &dialect{
 	// A session that idles for session_timeout, ten minutes, is ended, within
 	// a transaction too. While that is on, statement_timeout is not. The unit
 	// of the other one is the second.
-	setUp: []string{
-		"SET session_timeout = 0",
-		"SET idle_in_transaction_session_timeout = 0", // from 3.0.0 on
+	setUp: []sqltext.SQL{
+		sqltext.Const("SET session_timeout = 0"),
+		sqltext.Const("SET idle_in_transaction_session_timeout = 0"), // from 3.0.0 on
 	},
-	hasDefault: "a.atthasdef",
-	identity:   "NULL",
-	generated: "EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef g" +
-		" WHERE g.adrelid = a.attrelid AND g.adnum = a.attnum AND g.adgencol = 's')",
-	facts: "SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')",
+	hasDefault: sqltext.Const("a.atthasdef"),
+	identity:   sqltext.Const("NULL"),
+	generated: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef g" +
+		" WHERE g.adrelid" + eq + "a.attrelid AND g.adnum" + eq + "a.attnum AND g.adgencol" + eq + "'s')"),
+	facts: sqltext.Const("SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')"),
 
 	transactions: openGaussTransactions,
 
@@ -34,15 +34,15 @@ var openGauss = &dialect{
 	// 5.0 without the right to make temporary tables.
 	freshAfterDDL: true,
 	forms: []form{
-		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name string) string { return "EXCLUDED." + name })},
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("EXCLUDED.{}", name) })},
 		// With the plugin dolphin.
-		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name string) string { return "VALUES(" + name + ")" })},
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("VALUES({})", name) })},
 		{sql: updateAndInsert, overtakes: true},
 	},
 }
 
 // setFacts takes over what the row of dialect.facts says.
-func (s *shape) setFacts(f []string) { s.version, s.mode = f[0], f[1] }
+func (s *shape) setFacts(f record) { s.version, s.mode = f[0], f[1] }
 
 // countsBytes tells whether varchar(n) counts bytes.
 func (s *shape) countsBytes() bool { return s.mode == "A" || s.mode == "C" }
@@ -66,51 +66,54 @@ func onlyUniqueKey(t *dest.Table, s *shape) bool {
 
 // sameUniqueIndexes divides by zero if the unique indexes are not those that
 // onlyUniqueKey saw. The lock of the INSERT before it keeps them as they are.
-func sameUniqueIndexes(s *shape) string {
-	var oids []string
+func sameUniqueIndexes(s *shape) sqltext.SQL {
+	var oids []uint32
 	for _, k := range s.keys {
 		oids = append(oids, k.oid)
 	}
-	return fmt.Sprintf("SELECT 1 / (count(*) = %d AND bool_and(indexrelid IN (%s)))::int FROM pg_catalog.pg_index"+
-		" WHERE indrelid = %s::regclass AND indisunique", len(oids), strings.Join(oids, ", "), literal(s.relation()))
+	same := sqltext.Format("pg_catalog.count(*)"+eq+"{} AND pg_catalog.bool_and(indexrelid"+eq+"ANY (ARRAY[{}]::pg_catalog.oid[]))",
+		sqltext.Int(len(oids)), sqltext.Ints(oids...))
+	return sqltext.Format("SELECT {} FROM pg_catalog.pg_index WHERE indrelid"+eq+"{}::pg_catalog.regclass AND indisunique",
+		failUnless(same), sqltext.Literal(s.relation().String()))
 }
 
 // onDuplicateKey is the form that has named for the name of a value of the
 // row that was not inserted.
-func onDuplicateKey(named func(string) string) func(t *dest.Table, s *shape, columns, source string) string {
-	return func(t *dest.Table, s *shape, columns, source string) string {
-		sql := insertSQL(s, columns, source) + " ON DUPLICATE KEY UPDATE "
+func onDuplicateKey(named func(name sqltext.SQL) sqltext.SQL) func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
+	return func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
+		sql := sqltext.Format("{} ON DUPLICATE KEY UPDATE ", insertSQL(s, columns, source))
 		set, where := updates(t, s, named)
-		if set == "" {
-			return sql + "NOTHING"
+		if set.Empty() {
+			return sqltext.Format("{}NOTHING", sql)
 		}
-		return sql + set + " WHERE " + where
+		return sqltext.Format("{}{} WHERE {}", sql, set, where)
 	}
 }
 
 // updateAndInsert is the form for any table: it finds the rows by their keys
 // and not by an index.
-func updateAndInsert(t *dest.Table, s *shape, columns, source string) string {
-	var same, values []string
+func updateAndInsert(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
+	var same, values []sqltext.SQL
 	for i, c := range t.Columns {
-		name := dest.Quote(c.Name)
-		values = append(values, "n."+name)
+		name := sqltext.Ident(c.Name)
+		values = append(values, sqltext.Format("n.{}", name))
 		if i < t.Keys {
-			same = append(same, "t."+name+" = n."+name)
+			same = append(same, sqltext.Format("t.{} = n.{}", name, name))
 		}
 	}
-	found := strings.Join(same, " AND ")
-	sql := ""
+	found := sqltext.Join(" AND ", same...)
+	var looked, update sqltext.SQL
 	if len(s.keysOn(keyNames(t))) > 0 {
 		// Rows are looked up in the index: to read the whole table seems
 		// cheaper to the server, which takes every page for one on the disk.
-		sql = "SET LOCAL enable_hashjoin = off;\nSET LOCAL enable_mergejoin = off;\n"
+		looked = sqltext.Const("SET LOCAL enable_hashjoin = off;\nSET LOCAL enable_mergejoin = off")
 	}
-	if set, where := updates(t, s, func(name string) string { return "n." + name }); set != "" {
-		sql += "UPDATE " + s.relation() + " AS t SET " + set + " FROM " + source + " AS n WHERE " + found + " AND " + where + ";\n"
+	if set, where := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("n.{}", name) }); !set.Empty() {
+		update = sqltext.Format("UPDATE {} AS t SET {} FROM {} AS n WHERE {} AND {}", s.relation(), set, source, found, where)
 	}
-	return sql + "INSERT INTO " + s.relation() + " (" + columns + ") SELECT " + strings.Join(values, ", ") + " FROM " + source +
-		" AS n WHERE NOT EXISTS (SELECT 1 FROM " + s.relation() + " AS t WHERE " + found + ")"
+	return sqltext.Statements(looked, update,
+		sqltext.Format("INSERT INTO {} ({}) SELECT {} FROM {} AS n WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})",
+			s.relation(), columns, sqltext.Join(", ", values...), source, s.relation(), found))
 }
 
 // fromOpenGauss tells an error of openGauss, which lacks the severity that is

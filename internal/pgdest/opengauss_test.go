@@ -82,7 +82,7 @@ func TestFormOfTheUpsert(t *testing.T) {
 				write(t, s, row{int64(1), name, int64(7)})
 			}
 			equal(t, db.Rows(t, "TABLE files"), "1|b|7")
-			if sql := s.plan.Load().upsert; !strings.Contains(sql, c.says) {
+			if sql := s.plan.Load().upsert; !strings.Contains(sql.String(), c.says) {
 				t.Errorf("%s is not in %s", c.says, sql)
 			}
 		})
@@ -405,7 +405,7 @@ func TestTransactionThatACrashOfOpenGaussEndedIsAborted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return db.query(t, db.URL, "SELECT "+openGaussTransactions.status(n))[0]
+		return db.query(t, db.URL, "SELECT "+openGaussTransactions.status(n).String())[0]
 	}
 	rolledBack := db.Rows(t, "BEGIN; SELECT txid_current()")[0]
 	for range 3 {

@@ -60,11 +60,11 @@ func (o *orphans) terminate(ctx context.Context, pg *pgconn.PgConn) error {
 // terminate ends a session and waits until it is gone, for two seconds at the most.
 func terminate(ctx context.Context, pg *pgconn.PgConn, pid int64) error {
 	for range 40 {
-		results, err := pg.Exec(ctx, terminateSQL(pid)).ReadAll()
+		answers, err := query(ctx, pg, terminateSQL(pid), "--")
 		if err != nil {
 			return classify(fmt.Errorf("ending the session of a lost connection: %w", err))
 		}
-		if !slices.ContainsFunc(results, func(r *pgconn.Result) bool { return len(r.Rows) > 0 }) {
+		if len(answers[0]) == 0 {
 			return nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -144,9 +145,9 @@ func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
 func (s *Sink) identify(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (server, error) {
 	d := dialectOf(pg)
 	res.RoundTrips++
-	f, err := queryRow(ctx, pg, 3, d.transactions.server+", "+d.transactions.status(math.MaxInt64))
+	f, err := queryRow(ctx, pg, d.transactions.serverAnd(math.MaxInt64), serverKinds)
 	if err == nil {
-		return readServer(f)
+		return server{f.int(0), f[1]}, nil
 	}
 	if classify(err).Class == dest.ClassTransient {
 		return server{}, err
@@ -163,7 +164,7 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 	sql := p.direct
 	if p.server != (server{}) {
 		res.RoundTrips++
-		f, err := queryRow(ctx, pg, 2, beginSQL)
+		f, err := queryRow(ctx, pg, beginSQL, "xi")
 		if err == nil {
 			err = r.read(f)
 		}
@@ -174,7 +175,7 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 			rollBack(ctx, pg, res)
 			return err
 		}
-		sql += ";\nCOMMIT"
+		sql = sqltext.Statements(sql, sqltext.Const("COMMIT"))
 	}
 	res.RoundTrips++
 	err := copyFrom(ctx, pg, sql, b, encoded)
@@ -193,7 +194,7 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 func rollBack(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) {
 	if !pg.IsClosed() && pg.TxStatus() != 'I' {
 		res.RoundTrips++
-		_, _ = pg.Exec(ctx, "ROLLBACK").ReadAll()
+		_ = execute(ctx, pg, sqltext.Const("ROLLBACK"))
 	}
 }
 
@@ -231,20 +232,16 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 	r, answer, transactions := one.receipt, unknown, dialectOf(pg).transactions
 	if r.xid != 0 {
 		res.RoundTrips++
-		f, err := queryRow(ctx, pg, 3, transactions.server+", "+transactions.status(r.xid))
+		f, err := queryRow(ctx, pg, transactions.serverAnd(r.xid), serverKinds)
 		if err != nil {
 			return unasked, classify(fmt.Errorf("asking for the outcome of transaction %d: %w", r.xid, err))
 		}
-		asked, err := readServer(f)
-		if err != nil {
-			return unasked, err
-		}
-		answer = r.judge(asked, f[2])
+		answer = r.judge(server{f.int(0), f[1]}, f[2])
 	}
 	switch answer {
 	case running:
 		res.RoundTrips++
-		if _, err := pg.Exec(ctx, transactions.abandon(r)).ReadAll(); err != nil {
+		if err := execute(ctx, pg, transactions.abandon(r)); err != nil {
 			return unasked, classify(fmt.Errorf("ending the session of transaction %d: %w", r.xid, err))
 		}
 		return unasked, fmt.Errorf("transaction %d, whose COMMIT was not answered, has not ended yet", r.xid)
@@ -285,17 +282,4 @@ func (r receipt) judge(asked server, status string) outcome {
 		return committed
 	}
 	return unknown
-}
-
-// queryRow returns the values of the one row of a statement, which has that many
-// columns.
-func queryRow(ctx context.Context, pg *pgconn.PgConn, columns int, sql string) ([]string, error) {
-	results, err := pg.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	if i := slices.IndexFunc(results, func(r *pgconn.Result) bool { return len(r.Rows) == 1 && len(r.Rows[0]) == columns }); i >= 0 {
-		return texts(results[i].Rows[0]), nil
-	}
-	return nil, errors.New("the server gave an unexpected answer")
 }

@@ -3,20 +3,20 @@ package pgdest
 import (
 	"fmt"
 	"hash/fnv"
-	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
 )
 
 // plan is how batches are written to a table of one shape. It is immutable.
 type plan struct {
 	shape     *shape
-	server    server   // for insert-only tables
-	direct    string   // SQL, empty where nothing would stop it from writing a key twice
-	upsert    string   // SQL, empty for insert-only tables
-	temp      string   // name of the temporary table
-	overtaken []string // unique indexes on the key, if somebody else's new row can be in the way of an upsert
+	server    server      // for insert-only tables
+	direct    sqltext.SQL // empty where nothing would stop it from writing a key twice
+	upsert    sqltext.SQL // empty for insert-only tables
+	temp      string      // name of the temporary table
+	overtaken []string    // unique indexes on the key, if somebody else's new row can be in the way of an upsert
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
 	converts  bool
@@ -32,7 +32,7 @@ type columnPlan struct {
 // compare let pass.
 func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
-	var defs []string
+	var defs []sqltext.SQL
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
 		step, err := transcode.New(c.Type, got.typ)
@@ -44,9 +44,9 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 			p.lastCheck = i + 1
 		}
 		p.converts = p.converts || step.Convert != nil
-		defs = append(defs, dest.Quote(c.Name)+" "+got.declared)
+		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
 	}
-	columns, columnDefs := columnList(t), strings.Join(defs, ", ")
+	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)
 	keys := s.keysOn(keyNames(t))
 	if len(keys) > 0 || t.Policy == dest.InsertOnly {
 		p.direct = directSQL(t, s, columns)
@@ -65,7 +65,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 
 // tempName names the temporary table of a table and its columns, so that a
 // session never meets one of another shape.
-func tempName(s *shape, columnDefs string) string {
+func tempName(s *shape, columnDefs sqltext.SQL) string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s (%s)", s.relation(), columnDefs)
 	return fmt.Sprintf("memdbwriter_%016x", h.Sum64())

@@ -2,7 +2,6 @@ package pgdest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
 )
 
@@ -38,8 +38,8 @@ type shape struct {
 }
 
 type column struct {
-	number    string
-	typeOID   string         // of the declared type
+	number    int64
+	typeOID   uint32         // of the declared type
 	declared  string         // the type as declared, domains and modifiers included
 	typ       transcode.Type // the type that decides the binary form
 	citext    bool
@@ -54,7 +54,7 @@ type column struct {
 
 type uniqueKey struct {
 	index     string
-	oid       string
+	oid       uint32
 	columns   []string // sorted
 	plain     bool     // on every row, and on nothing but columns
 	primary   bool
@@ -74,7 +74,7 @@ func (c column) comparedAsText() bool {
 }
 
 // relation is the quoted name of the table as it was found.
-func (s *shape) relation() string { return dest.QuoteName(s.schema, s.name) }
+func (s *shape) relation() sqltext.SQL { return sqltext.Name(s.schema, s.name) }
 
 // keysOn returns the plain unique indexes on exactly these columns. ON CONFLICT takes
 // all of them, and fails if one is deferrable.
@@ -94,52 +94,60 @@ func (s *shape) inPrimaryKey(name string) bool {
 	return slices.ContainsFunc(s.keys, func(k uniqueKey) bool { return k.primary && slices.Contains(k.columns, name) })
 }
 
+// What the catalogue's answers are made of.
+const (
+	relationKinds = "osssbbssb"
+	columnKinds   = "ssoibbbbsbiobbb"
+	keyKinds      = "isbbsob"
+	factKinds     = "ss"
+)
+
 // readShape reads the shape of a table, in one round trip.
 func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape, error) {
 	d := dialectOf(conn)
-	results, err := conn.Exec(ctx, catalogueSQL(t, d)).ReadAll()
+	kinds := []string{relationKinds, columnKinds, keyKinds}
+	if !d.facts.Empty() {
+		kinds = append(kinds, factKinds)
+	}
+	answers, err := query(ctx, conn, catalogueSQL(t, d), kinds...)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range results {
-		if r.Err != nil {
-			return nil, r.Err
-		}
-	}
-	if len(results) < 3 || len(results[0].Rows) != 1 {
-		return nil, errors.New("the catalogue gave an unexpected answer")
+	return newShape(d, answers)
+}
+
+// newShape makes a shape of the answers to catalogueSQL.
+func newShape(d *dialect, answers [][]record) (*shape, error) {
+	if len(answers[0]) != 1 {
+		return nil, fmt.Errorf("%w: %d tables", errAnswer, len(answers[0]))
 	}
 	s := &shape{dialect: d, columns: map[string]column{}}
-	for _, r := range results {
-		for _, row := range r.Rows {
-			s.print += fmt.Sprintf("%q\n", row)
+	for _, records := range answers {
+		for _, r := range records {
+			s.print += fmt.Sprintf("%q\n", r)
 		}
 	}
-	s.setRelation(texts(results[0].Rows[0]))
-	for _, r := range results[3:] {
-		for _, row := range r.Rows {
-			s.setFacts(texts(row))
+	s.setRelation(answers[0][0])
+	for _, records := range answers[3:] {
+		for _, r := range records {
+			s.setFacts(r)
 		}
 	}
 	numbers := map[string]string{}
-	for _, row := range results[1].Rows {
-		name, c, err := readColumn(texts(row))
-		if err != nil {
-			return nil, err
-		}
+	for _, r := range answers[1] {
+		name, c := readColumn(r)
 		c.typ.Bytes, c.typ.Signed = s.countsBytes(), s.mayBeDolphin()
-		s.columns[name], numbers[c.number] = c, name
+		s.columns[name], numbers[strconv.FormatInt(c.number, 10)] = c, name
 		s.order = append(s.order, name)
 	}
-	for _, row := range results[2].Rows {
-		f := texts(row)
-		n, err := strconv.Atoi(f[0])
-		numbersOfKey := strings.Fields(f[1])
-		if err != nil || n > len(numbersOfKey) {
-			return nil, fmt.Errorf("the catalogue gave an unexpected index: %q", f)
+	for _, r := range answers[2] {
+		inKey := strings.Fields(r[1])
+		n := r.int(0)
+		if n < 0 || n > int64(len(inKey)) {
+			return nil, fmt.Errorf("%w: an index of %d columns on %.40q", errAnswer, n, r[1])
 		}
-		k := uniqueKey{primary: f[2] == "t", immediate: f[3] == "t", index: f[4], oid: f[5], plain: f[6] == "t"}
-		for _, number := range numbersOfKey[:n] {
+		k := uniqueKey{primary: r.is(2), immediate: r.is(3), index: r[4], oid: r.oid(5), plain: r.is(6)}
+		for _, number := range inKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}
 		slices.Sort(k.columns)
@@ -148,35 +156,17 @@ func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape,
 	return s, nil
 }
 
-func (s *shape) setRelation(f []string) {
-	s.exists, s.schema, s.name, s.kind = f[0] != "", f[1], f[2], f[3]
-	s.schemaUsage, s.mayTemp = f[4] == "t", f[5] == "t"
-	s.database, s.user, s.hasSchema = f[6], f[7], f[8] == "t"
+func (s *shape) setRelation(r record) {
+	s.exists, s.schema, s.name, s.kind = r[0] != "", r[1], r[2], r[3]
+	s.schemaUsage, s.mayTemp = r.is(4), r.is(5)
+	s.database, s.user, s.hasSchema = r[6], r[7], r.is(8)
 }
 
-func readColumn(f []string) (name string, c column, err error) {
-	oid, err := strconv.ParseUint(f[2], 10, 32)
-	if err != nil {
-		return "", c, fmt.Errorf("the catalogue gave an unexpected type: %w", err)
+func readColumn(r record) (name string, c column) {
+	return r[0], column{
+		declared: r[1],
+		typ:      transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4)},
+		citext:   r.is(5), notNull: r.is(6), defaulted: r.is(7), identity: r[8], generated: r.is(9),
+		number: r.int(10), typeOID: r.oid(11), insert: r.is(12), read: r.is(13), update: r.is(14),
 	}
-	mod, err := strconv.ParseInt(f[3], 10, 32)
-	if err != nil {
-		return "", c, fmt.Errorf("the catalogue gave an unexpected type modifier: %w", err)
-	}
-	is := func(i int) bool { return f[i] == "t" }
-	return f[0], column{
-		declared: f[1],
-		typ:      transcode.Type{OID: uint32(oid), Mod: int32(mod), Name: f[1], Text: is(4)},
-		citext:   is(5), notNull: is(6), defaulted: is(7), identity: f[8], generated: is(9),
-		number: f[10], typeOID: f[11], insert: is(12), read: is(13), update: is(14),
-	}, nil
-}
-
-// texts makes strings of a row in text form; NULL is the empty string.
-func texts(row [][]byte) []string {
-	out := make([]string, len(row))
-	for i, v := range row {
-		out[i] = string(v)
-	}
-	return out
 }

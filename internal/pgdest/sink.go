@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -101,13 +102,13 @@ func (s *Sink) put(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *
 
 // send writes the batch, the direct way first if it is likely to do.
 func (s *Sink) send(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
-	if p.upsert == "" {
+	if p.upsert.Empty() {
 		if err := s.insert(ctx, pg, p, b, encoded, res); err != nil {
 			return s.lookAgain(ctx, pg, p, classifyCopy(err, p.shape.name, b.Len(), p.columns), res)
 		}
 		return nil
 	}
-	if p.direct != "" && s.choice.direct() {
+	if !p.direct.Empty() && s.choice.direct() {
 		res.Way = dest.Direct
 		res.RoundTrips++
 		err := copyFrom(ctx, pg, p.direct, b, encoded)
@@ -147,10 +148,10 @@ func (p *plan) wasOvertaken(err error) bool {
 
 // copyFrom runs sql, of which one statement is a COPY FROM STDIN, and feeds
 // it the batch.
-func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql string, b *tuple.Batch, encoded []byte) error {
+func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL, b *tuple.Batch, encoded []byte) error {
 	r := newStream(b, encoded)
 	defer r.stop()
-	_, err := pg.CopyFrom(ctx, r, sql)
+	_, err := copyIn(ctx, pg, sql, r)
 	if cause := ctx.Err(); err != nil && cause != nil && !errors.Is(err, cause) && pg.IsClosed() {
 		// The goroutine of pgconn that writes may see the end of the context
 		// first. It closes the connection, and that is all that err tells.
@@ -216,7 +217,7 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 	s.plan.Store(p)
 	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns),
 		"dialect", found.dialect.name, "mode", found.mode, "version", found.version)
-	if p.direct == "" {
+	if p.direct.Empty() {
 		s.unindexed.Do(func() { s.warnUnindexed(ctx, found) })
 	}
 	return p, nil
@@ -241,7 +242,7 @@ func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (*
 			return found, err
 		}
 		res.RoundTrips++
-		_, err = pg.Exec(ctx, strings.Join(tableDDL(s.table, found), ";\n")).ReadAll()
+		err = execute(ctx, pg, sqltext.Statements(tableDDL(s.table, found)...))
 		if err == nil {
 			s.log.InfoContext(ctx, "table created", "table", s.table.String())
 			if found.dialect.freshAfterDDL {

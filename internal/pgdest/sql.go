@@ -1,11 +1,9 @@
 package pgdest
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
-
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/sqltext"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // This file holds the SQL, as PostgreSQL has it. What another product of its
@@ -15,60 +13,72 @@ import (
 // the last two without rows when there is no such table, and the dialect's
 // facts. Without a schema the table is found through the search path. See
 // readShape for the columns.
-func catalogueSQL(t *dest.Table, d *dialect) string {
-	where := "pg_catalog.pg_table_is_visible(c.oid)"
-	schema := "COALESCE(pg_catalog.current_schema(), '')"
+func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
+	where := sqltext.Const("pg_catalog.pg_table_is_visible(c.oid)")
+	schema := sqltext.Const("COALESCE(pg_catalog.current_schema(), '')")
 	if t.Schema != "" {
-		where = "n.nspname = " + literal(t.Schema)
-		schema = literal(t.Schema)
+		schema = sqltext.Literal(t.Schema)
+		where = sqltext.Format("n.nspname"+eq+"{}", schema)
 	}
-	from := `pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND c.relname = ` +
-		literal(t.Name) + ` AND c.relkind NOT IN ('i', 'I', 'S', 'L', 't', 'c') AND ` + where
+	from := sqltext.Format(`pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid`+eq+`c.relnamespace AND c.relname`+eq+`{}
+			AND c.relkind`+ne+`ALL ('{i,I,S,L,t,c}') AND {}`, sqltext.Literal(t.Name), where)
 
-	relation := `SELECT c.oid, c.nspname, c.relname, c.relkind,
+	relation := sqltext.Format(`SELECT c.oid, c.nspname, c.relname, c.relkind,
 			pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
 			pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
 			pg_catalog.current_database(), current_user,
-			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ` + schema + `)
-		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM ` + from + `) c ON true`
+			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{})
+		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`, schema, from)
 
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.
-	columns := `WITH RECURSIVE chain (attnum, typ, typmod, required, defaulted) AS (
-			SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, ` + d.hasDefault + `
-			FROM ` + from + ` JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	columns := sqltext.Format(`WITH RECURSIVE chain (attnum, typ, typmod, required, defaulted) AS (
+			SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, {}
+			FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid AND a.attnum`+gt+`0 AND NOT a.attisdropped
 		UNION ALL
-			SELECT d.attnum, t.typbasetype, CASE WHEN d.typmod < 0 THEN t.typtypmod ELSE d.typmod END,
+			SELECT d.attnum, t.typbasetype, CASE WHEN d.typmod`+lt+`0 THEN t.typtypmod ELSE d.typmod END,
 				d.required OR t.typnotnull, d.defaulted OR t.typdefault IS NOT NULL
-			FROM chain d JOIN pg_catalog.pg_type t ON t.oid = d.typ AND t.typtype = 'd'
+			FROM chain d JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+eq+`'d'
 		)
 		SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.oid, d.typmod,
-			t.typtype = 'e' OR t.typcategory = 'S' AND t.typlen <> 1, t.typname = 'citext', d.required, d.defaulted,
-			` + d.identity + `, ` + d.generated + `, a.attnum, a.atttypid,
+			t.typtype`+eq+`'e' OR t.typcategory`+eq+`'S' AND t.typlen`+ne+`1, t.typname`+eq+`'citext', d.required, d.defaulted,
+			{}, {}, a.attnum, a.atttypid,
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')
-		FROM ` + from + ` JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-			JOIN chain d ON d.attnum = a.attnum JOIN pg_catalog.pg_type t ON t.oid = d.typ AND t.typtype <> 'd'
-		ORDER BY a.attnum`
+		FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid
+			JOIN chain d ON d.attnum`+eq+`a.attnum JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+ne+`'d'
+		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, from)
 
 	// Upserts find a row by the plain ones, which are on columns and on every
 	// row. indkey also lists the INCLUDE columns, behind the key.
-	keys := `SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid,
+	keys := sqltext.Format(`SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid,
 			i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-		FROM ` + from + ` JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+		FROM {} JOIN pg_catalog.pg_index i ON i.indrelid`+eq+`c.oid JOIN pg_catalog.pg_class ic ON ic.oid`+eq+`i.indexrelid
 		WHERE i.indisunique
-		ORDER BY i.indexrelid`
+		ORDER BY i.indexrelid`, from)
 
-	sql := relation + ";\n" + columns + ";\n" + keys
-	if d.facts != "" {
-		sql += ";\n" + d.facts
-	}
-	return sql
+	return sqltext.Statements(relation, columns, keys, d.facts)
 }
 
-func copySQL(table, columns string) string {
-	return "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)"
+// Operators of pg_catalog by their full names: an unqualified one would be
+// looked for along the search path, where somebody may have planted another.
+const (
+	eq = " OPERATOR(pg_catalog.=) "
+	ne = " OPERATOR(pg_catalog.<>) "
+	lt = " OPERATOR(pg_catalog.<) "
+	gt = " OPERATOR(pg_catalog.>) "
+
+	cat = " OPERATOR(pg_catalog.||) "
+)
+
+// failUnless is an expression that divides by zero unless the condition holds.
+func failUnless(condition sqltext.SQL) sqltext.SQL {
+	return sqltext.Format("1 OPERATOR(pg_catalog./) ({})::pg_catalog.int4", condition)
+}
+
+func copySQL(table, columns sqltext.SQL) sqltext.SQL {
+	return sqltext.Format("COPY {} ({}) FROM STDIN (FORMAT binary)", table, columns)
 }
 
 // directSQL is the direct way. Its two statements run as one transaction.
@@ -79,31 +89,32 @@ func copySQL(table, columns string) string {
 // precision or timestamp as well, and mean another value; and without the index
 // a known key is just another row. It follows the COPY, whose lock keeps both
 // as they are until the end of the transaction.
-func directSQL(t *dest.Table, s *shape, columns string) string {
-	var types, keys []string
+func directSQL(t *dest.Table, s *shape, columns sqltext.SQL) sqltext.SQL {
+	var types []sqltext.SQL
 	for _, c := range t.Columns {
-		types = append(types, fmt.Sprintf("(%s, %s)", literal(c.Name), s.columns[c.Name].typeOID))
+		types = append(types, sqltext.Format("attname"+eq+"{} AND atttypid"+eq+"{}", sqltext.Literal(c.Name), sqltext.Int(s.columns[c.Name].typeOID)))
 	}
+	var keys []uint32
 	for _, k := range s.keysOn(keyNames(t)) {
 		keys = append(keys, k.oid)
 	}
-	sql := copySQL(s.relation(), columns) + ";\n" +
-		"SELECT 1 / (count(*) = " + strconv.Itoa(len(types)) + ")::int FROM pg_catalog.pg_attribute" +
-		" WHERE attrelid = " + literal(s.relation()) + "::regclass AND NOT attisdropped" +
-		" AND (attname, atttypid) IN (" + strings.Join(types, ", ") + ")"
+	check := sqltext.Format("SELECT {} FROM pg_catalog.pg_attribute WHERE attrelid"+eq+"{}::pg_catalog.regclass AND NOT attisdropped AND ({})",
+		failUnless(sqltext.Format("pg_catalog.count(*)"+eq+"{}", sqltext.Int(len(types)))),
+		sqltext.Literal(s.relation().String()), sqltext.Join(" OR ", types...))
 	if len(keys) > 0 {
-		sql += " AND " + strconv.Itoa(len(keys)) + " = (SELECT count(*) FROM pg_catalog.pg_index WHERE indexrelid IN (" + strings.Join(keys, ", ") + "))"
+		check = sqltext.Format("{} AND {}"+eq+"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indexrelid"+eq+"ANY (ARRAY[{}]::pg_catalog.oid[]))",
+			check, sqltext.Int(len(keys)), sqltext.Ints(keys...))
 	}
-	return sql
+	return sqltext.Statements(copySQL(s.relation(), columns), check)
 }
 
 // columnList are the columns that are written, as SQL.
-func columnList(t *dest.Table) string {
-	var names []string
-	for _, c := range t.Columns {
-		names = append(names, dest.Quote(c.Name))
+func columnList(t *dest.Table) sqltext.SQL {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
 	}
-	return strings.Join(names, ", ")
+	return sqltext.Idents(names...)
 }
 
 // keyNames are the names of the key columns.
@@ -129,92 +140,95 @@ func keyNames(t *dest.Table) []string {
 // are rare. (Rows of very different sizes may change places with their
 // neighbours; a deadlock is retried.) A sort on the server would follow its
 // collation and not the order of the direct way.
-func upsertSQL(t *dest.Table, s *shape, f form, temp, columnDefs, columns string) string {
-	source := "pg_temp." + dest.Quote(temp)
-	sql := "SET LOCAL client_min_messages = warning;\n" +
-		"CREATE TEMPORARY TABLE IF NOT EXISTS " + dest.Quote(temp) + " (" + columnDefs + ") ON COMMIT DELETE ROWS;\n" +
-		copySQL(source, columns) + ";\n" +
-		f.sql(t, s, columns, source)
+func upsertSQL(t *dest.Table, s *shape, f form, temp string, columnDefs, columns sqltext.SQL) sqltext.SQL {
+	source := sqltext.Name("pg_temp", temp)
+	sql := sqltext.Statements(
+		sqltext.Const("SET LOCAL client_min_messages = warning"),
+		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS", sqltext.Ident(temp), columnDefs),
+		copySQL(source, columns),
+		f.sql(t, s, columns, source))
 	if f.guard != nil {
-		sql += ";\n" + f.guard(s)
+		sql = sqltext.Statements(sql, f.guard(s))
 	}
 	return sql
 }
 
 // insertSQL inserts the rows of source into the table, which is called t.
-func insertSQL(s *shape, columns, source string) string {
-	return "INSERT INTO " + s.relation() + " AS t (" + columns + ") SELECT " + columns + " FROM " + source
+func insertSQL(s *shape, columns, source sqltext.SQL) sqltext.SQL {
+	return sqltext.Format("INSERT INTO {} AS t ({}) SELECT {} FROM {}", s.relation(), columns, columns, source)
 }
 
 // onConflict is PostgreSQL's form of the upsert.
-func onConflict(t *dest.Table, s *shape, columns, source string) string {
-	var keys []string
-	for _, name := range keyNames(t) {
-		keys = append(keys, dest.Quote(name))
+func onConflict(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
+	sql := sqltext.Format("{} ON CONFLICT ({}) DO ", insertSQL(s, columns, source), sqltext.Idents(keyNames(t)...))
+	set, where := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("EXCLUDED.{}", name) })
+	if set.Empty() {
+		return sqltext.Format("{}NOTHING", sql)
 	}
-	sql := insertSQL(s, columns, source) + " ON CONFLICT (" + strings.Join(keys, ", ") + ") DO "
-	set, where := updates(t, s, func(name string) string { return "EXCLUDED." + name })
-	if set == "" {
-		return sql + "NOTHING"
-	}
-	return sql + "UPDATE SET " + set + " WHERE " + where
+	return sqltext.Format("{}UPDATE SET {} WHERE {}", sql, set, where)
 }
 
 // updates says what an upsert changes in a stored row, called t, and on what
 // condition; named makes the name of a column that of its new value. Both are
 // empty if nothing is ever changed.
-func updates(t *dest.Table, s *shape, named func(string) string) (set, where string) {
-	var sets, changed []string
+func updates(t *dest.Table, s *shape, named func(name sqltext.SQL) sqltext.SQL) (set, where sqltext.SQL) {
+	var sets, changed []sqltext.SQL
 	for _, c := range t.Columns[t.Keys:] {
 		if c.InsertOnly {
 			continue
 		}
-		name := dest.Quote(c.Name)
-		sets = append(sets, name+" = "+named(name))
+		name := sqltext.Ident(c.Name)
+		sets = append(sets, sqltext.Format("{} = {}", name, named(name)))
 		if c.Passive {
 			continue
 		}
-		cast := ""
+		var cast sqltext.SQL
 		if s.columns[c.Name].comparedAsText() {
-			cast = "::text"
+			cast = sqltext.Const("::pg_catalog.text")
 		}
-		changed = append(changed, fmt.Sprintf("t.%s%s IS DISTINCT FROM %s%s", name, cast, named(name), cast))
+		changed = append(changed, sqltext.Format("t.{}{} IS DISTINCT FROM {}{}", name, cast, named(name), cast))
 	}
 	if t.Policy == dest.Ignore || len(changed) == 0 {
-		return "", ""
+		return sqltext.SQL{}, sqltext.SQL{}
 	}
+	where = sqltext.Format("({})", sqltext.Join(" OR ", changed...))
 	if t.Guard != "" {
-		where = "t." + dest.Quote(t.Guard) + " IS NOT TRUE AND "
+		where = sqltext.Format("t.{} IS NOT TRUE AND {}", sqltext.Ident(t.Guard), where)
 	}
-	return strings.Join(sets, ", "), where + "(" + strings.Join(changed, " OR ") + ")"
+	return sqltext.Join(", ", sets...), where
 }
 
 // createSQL are the statements that make the table when its owner gave none.
-func createSQL(t *dest.Table) []string {
-	var defs, keys []string
+func createSQL(t *dest.Table) []sqltext.SQL {
+	var defs []sqltext.SQL
 	nullable := false
 	for i, c := range t.Columns {
-		def := dest.Quote(c.Name) + " " + c.Type.String()
+		def := sqltext.Format("{} {}", sqltext.Ident(c.Name), canonicalTypes[c.Type])
 		if !c.Nullable {
-			def += " NOT NULL"
+			def = sqltext.Format("{} NOT NULL", def)
 		}
 		defs = append(defs, def)
-		if i < t.Keys {
-			keys = append(keys, dest.Quote(c.Name))
-			nullable = nullable || c.Nullable
-		}
+		nullable = nullable || i < t.Keys && c.Nullable
 	}
 	if t.Guard != "" && !hasColumn(t, t.Guard) {
-		defs = append(defs, dest.Quote(t.Guard)+" boolean NOT NULL DEFAULT false")
+		defs = append(defs, sqltext.Format("{} boolean NOT NULL DEFAULT false", sqltext.Ident(t.Guard)))
 	}
-	if len(keys) > 0 {
-		kind := "PRIMARY KEY"
+	if t.Keys > 0 {
+		kind := sqltext.Const("PRIMARY KEY")
 		if nullable {
-			kind = "UNIQUE"
+			kind = sqltext.Const("UNIQUE")
 		}
-		defs = append(defs, kind+" ("+strings.Join(keys, ", ")+")")
+		defs = append(defs, sqltext.Format("{} ({})", kind, sqltext.Idents(keyNames(t)...)))
 	}
-	return []string{"CREATE TABLE " + dest.QuoteName(t.Schema, t.Name) + " (" + strings.Join(defs, ", ") + ")"}
+	return []sqltext.SQL{sqltext.Format("CREATE TABLE {} ({})", sqltext.Name(t.Schema, t.Name), sqltext.Join(", ", defs...))}
+}
+
+// canonicalTypes are the names of the canonical types.
+var canonicalTypes = map[tuple.Type]sqltext.SQL{
+	tuple.Bool: sqltext.Const("boolean"), tuple.Int2: sqltext.Const("smallint"), tuple.Int4: sqltext.Const("integer"),
+	tuple.Int8: sqltext.Const("bigint"), tuple.Float4: sqltext.Const("real"), tuple.Float8: sqltext.Const("double precision"),
+	tuple.Text: sqltext.Const("text"), tuple.Bytea: sqltext.Const("bytea"), tuple.Timestamptz: sqltext.Const("timestamptz"),
+	tuple.JSON: sqltext.Const("jsonb"), tuple.UUID: sqltext.Const("uuid"),
 }
 
 func hasColumn(t *dest.Table, name string) bool {
@@ -224,14 +238,4 @@ func hasColumn(t *dest.Table, name string) bool {
 		}
 	}
 	return false
-}
-
-// literal quotes a string constant, for servers with either setting of
-// standard_conforming_strings.
-func literal(s string) string {
-	s = strings.ReplaceAll(s, "'", "''")
-	if strings.Contains(s, `\`) {
-		return " E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
-	}
-	return "'" + s + "'"
 }

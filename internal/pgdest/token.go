@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strconv"
 )
 
 // token is a receipt as other processes get it: JSON.
@@ -44,25 +43,10 @@ func parseToken(data []byte) (receipt, error) {
 }
 
 // read takes the numbers of transaction and process from an answer to beginSQL.
-func (r *receipt) read(f []string) (err error) {
-	if r.xid, err = strconv.ParseUint(f[0], 10, 63); err == nil {
-		r.pid, err = strconv.ParseInt(f[1], 10, 64)
-	}
-	if err == nil && (r.xid == 0 || r.pid <= 0) {
-		err = fmt.Errorf("%q", f)
-	}
-	if err != nil {
-		return fmt.Errorf("the server gave unexpected numbers of transaction and process: %w", err)
+func (r *receipt) read(f record) error {
+	r.xid, r.pid = f.uint(0), f.int(1)
+	if r.xid == 0 || r.xid > math.MaxInt64 || r.pid <= 0 {
+		return fmt.Errorf("%w: numbers of transaction and process %q", errAnswer, f)
 	}
 	return nil
-}
-
-// readServer takes the identity of a server from an answer to
-// transactions.server.
-func readServer(f []string) (server, error) {
-	system, err := strconv.ParseInt(f[0], 10, 64)
-	if err != nil {
-		return server{}, fmt.Errorf("the server gave an unexpected system identifier: %w", err)
-	}
-	return server{system: system, life: f[1]}, nil
 }

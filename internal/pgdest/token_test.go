@@ -62,14 +62,22 @@ func TestForgedTokenIsRefused(t *testing.T) {
 // A server cannot make the client send SQL of its choice by the numbers that it
 // gives.
 func TestNumbersOfTheServerAreNumbers(t *testing.T) {
-	for _, f := range [][]string{{"5", "1); DROP TABLE log; --"}, {"5; --", "1"}, {"0", "1"}, {"5", "0"}, {"5", "-1"}, {"", ""}} {
+	for _, f := range []record{{"0", "1"}, {"5", "0"}, {"5", "-1"}, {"9223372036854775808", "1"}, {"", ""}} {
 		if err := new(receipt).read(f); err == nil {
 			t.Errorf("%q: no error", f)
 		}
 	}
-	for _, f := range [][]string{{"x", "life", ""}, {"", "", ""}} {
-		if s, err := readServer(f); err == nil {
-			t.Errorf("%q: %+v", f, s)
+	for kinds, row := range map[string][][]byte{
+		"xi":  {[]byte("5"), []byte("1); DROP TABLE log; --")},
+		"xx":  {[]byte("5; --"), []byte("1")},
+		"iss": {[]byte("x"), []byte("life"), nil},
+		"b":   {[]byte("yes")},
+		"o":   {[]byte("4294967296")},
+		"is":  {[]byte("1")},
+		"s":   {},
+	} {
+		if r, err := readRecord(row, kinds); err == nil {
+			t.Errorf("%q as %s: %q", row, kinds, r)
 		}
 	}
 }
