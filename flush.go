@@ -55,15 +55,17 @@ func (b *batch) hashKeys(n int) {
 // flush is one batch on its way into the destination. It survives failed
 // attempts, so that what is stored stays stored and is not sent again.
 //
-// A batch is first written whole. When the destination refuses a row, the
-// batch is taken apart around it: if the database named the row, into the rows
-// before it, the row alone and the rows after it; if it did not, into halves.
-// A row refused alone is set aside with the error that it got alone, so no row
-// is ever blamed for another's fault. Rows of the same key that it had replaced
-// in the batch are written in its place.
+// A batch is first written whole. When the destination refuses a row, the sink
+// tells the rows apart (dest.Isolator): one more transaction stores the others.
+// Where that is not possible, since the rows end the transaction or the sink
+// does not know how, the batch is taken apart here: if the database named the
+// row, into the rows before it, the row alone and the rows after it; if it did
+// not, into halves. A row is rejected with the error that it got alone, so no
+// row is ever blamed for another's fault. Rows of the same key that it had
+// replaced in the batch are written in its place.
 //
-// Cost, with n rows and k bad ones: 1 + 3k writes where the rows are named,
-// and at most 1 + 2k(1+log2(n/k)) where they are not.
+// Cost, with n rows and k bad ones: two writes by an Isolator; else 1 + 3k writes
+// where the rows are named, and at most 1 + 2k(1+log2(n/k)) where they are not.
 type flush struct {
 	sink    dest.Sink
 	timeout time.Duration
@@ -113,49 +115,82 @@ type failure struct {
 	err   *dest.Error
 }
 
-// run goes on until every row is stored or refused. Any other outcome is an
+// run goes on until every row is stored or rejected. Any other outcome is an
 // error, after which run may be called again.
 func (f *flush) run(ctx context.Context) error {
 	for len(f.todo) > 0 {
-		part := f.todo[len(f.todo)-1]
-		res, err := f.write(ctx, part)
-		if err == nil {
-			f.todo = f.todo[:len(f.todo)-1]
-			f.stored = append(f.stored, part)
-			f.skipped += int64(res.Skipped)
-			continue
-		}
+		last := len(f.todo) - 1
+		part := f.todo[last]
+		refused, err := f.write(ctx, part)
 		e := dest.AsError(err)
-		if e.Class != dest.ClassRow {
+		switch {
+		case err == nil:
+			f.todo = f.todo[:last]
+			if stored := dest.Except(part, refused); stored.Len() > 0 {
+				f.stored = append(f.stored, stored)
+			}
+			f.reject(part, refused)
+		case e.Class == dest.ClassRow:
+			f.todo = f.todo[:last]
+			f.split(part, e)
+		default:
 			return e
 		}
-		f.todo = f.todo[:len(f.todo)-1]
-		f.split(part, e)
 	}
 	return nil
 }
 
-func (f *flush) write(ctx context.Context, part *tuple.Batch) (dest.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
+// write stores a part or, if the destination refuses it, those of its rows that
+// the sink can tell from the others.
+func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Refusal, err error) {
 	step("batch sending")
-	res, err := f.sink.Write(ctx, part)
-	if err == nil {
-		step("batch committed")
-		f.onWrite(res)
+	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return f.sink.Write(ctx, part) })
+	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && dest.AsError(err).Class == dest.ClassRow {
+		res, err = f.within(ctx, func(ctx context.Context) (res dest.Result, err error) {
+			res, refused, err = isolator.Isolate(ctx, part)
+			return res, err
+		})
 	}
-	return res, err
+	if err != nil {
+		return nil, err
+	}
+	step("batch committed")
+	f.onWrite(res)
+	f.skipped += int64(res.Skipped)
+	return refused, nil
 }
 
-// split takes a refused part apart, or refuses its only row.
+// within bounds a call by the time that one transaction may take.
+func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Result, error)) (dest.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	return call(ctx)
+}
+
+// reject sets refused rows aside, and has the rows written that take their
+// places. These are parts of their own, since a row that takes the place of
+// another may be followed by one more of its key.
+func (f *flush) reject(part *tuple.Batch, refused []dest.Refusal) {
+	var instead []*tuple.Batch
+	for _, r := range refused {
+		row := part.Rows[r.Row]
+		f.failed = append(f.failed, failure{span: row, tuple: part.Tuple(r.Row), err: r.Err})
+		for i, next := range f.left.rejected(row) {
+			if i == len(instead) {
+				instead = append(instead, &tuple.Batch{Data: part.Data})
+			}
+			instead[i].Rows = append(instead[i].Rows, next)
+		}
+	}
+	slices.Reverse(instead)
+	f.todo = append(f.todo, instead...)
+}
+
+// split takes a refused part apart, or rejects its only row.
 func (f *flush) split(part *tuple.Batch, e *dest.Error) {
 	n := part.Len()
 	if n == 1 {
-		f.failed = append(f.failed, failure{span: part.Rows[0], tuple: part.Tuple(0), err: e})
-		instead := f.left.rejected(part.Rows[0])
-		for i := len(instead) - 1; i >= 0; i-- {
-			f.todo = append(f.todo, &tuple.Batch{Data: part.Data, Rows: instead[i : i+1]})
-		}
+		f.reject(part, []dest.Refusal{{Row: 0, Err: e}})
 		return
 	}
 	cuts := []int{0, n / 2, n}

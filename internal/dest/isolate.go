@@ -54,9 +54,12 @@ func Pick(b *tuple.Batch, places []int) *tuple.Batch {
 	return some
 }
 
-// Refused takes the refused rows out of b.
-func Refused(b *tuple.Batch, refused []Refusal) (stored *tuple.Batch) {
-	stored = &tuple.Batch{Data: b.Data, Rows: make([]tuple.Span, 0, b.Len()-len(refused))}
+// Except returns the rows of b but for the refused ones, with b's memory.
+func Except(b *tuple.Batch, refused []Refusal) *tuple.Batch {
+	if len(refused) == 0 {
+		return b
+	}
+	stored := &tuple.Batch{Data: b.Data, Rows: make([]tuple.Span, 0, b.Len()-len(refused))}
 	from := 0
 	for _, r := range refused {
 		stored.Rows = append(stored.Rows, b.Rows[from:r.Row]...)
