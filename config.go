@@ -26,7 +26,8 @@ type Config struct {
 	DisableMemoryDB bool
 
 	// SyncBatchSize is the largest number of rows in one transaction; that
-	// many waiting rows start a sync. Default 5,000, at most 1,000,000.
+	// many waiting rows start a sync. Default 5,000, at most 1,000,000. Rows
+	// of 4 MiB in total are a full batch however few they are.
 	SyncBatchSize int
 
 	// SyncInterval is the longest time that a row waits before a sync is

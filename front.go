@@ -32,6 +32,7 @@ type front struct {
 	chunks []*tuple.Batch // not empty, the last one is being filled
 	spare  []*tuple.Batch
 	ledger ledger
+	seen   int64         // rows that had come when shrink was called last
 	room   chan struct{} // closed when rows leave the memory; nil while nobody waits
 	hit    bool          // a sync was asked for since rows last left the memory
 	waits  int64         // Adds that had to wait
@@ -232,6 +233,19 @@ func (f *front) recycle(chunks []*tuple.Batch) {
 			f.spare = append(f.spare, c)
 		}
 	}
+}
+
+// shrink lets go of the chunks that are kept, if no row has come since it was
+// called last, and reports that.
+func (f *front) shrink() (idle bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := f.ledger.added + f.ledger.recovered
+	if idle = seen == f.seen; idle {
+		f.spare = nil
+	}
+	f.seen = seen
+	return idle
 }
 
 // settle books rows that left the memory and wakes every waiting Add.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -51,7 +52,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 				return err
 			}
 			s.landed = append(s.landed, s.flying[0])
-			s.flying = append(s.flying[:0], s.flying[1:]...)
+			s.flying = slices.Delete(s.flying, 0, 1) // which lets go of the batch, too
 		case <-s.stagedReady: // perhaps there is a batch to load now
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -81,8 +82,7 @@ func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error
 // is one. A batch that is not full has to wait until nothing flies: more rows
 // may have come by then.
 func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool, error) {
-	n := s.staged.Load() - s.loaded
-	if n == 0 || n < int64(s.cfg.SyncBatchSize) && len(s.flying) > 0 || !wanted(s.loaded) {
+	if s.staged.Load() == s.loaded || len(s.flying) > 0 && !s.fullBatch(s.loaded) || !wanted(s.loaded) {
 		return false, nil
 	}
 	if failed := s.store.Counts().FailedRows; failed >= int64(s.cfg.MaxFailedRows) {
@@ -106,7 +106,16 @@ func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool,
 		b.hashKeys(s.table.Keys)
 	}
 	s.ready, s.loaded = b, b.hi
+	s.underway += b.readBytes
 	return true, nil
+}
+
+// keepSpare keeps the memory of a batch for another one, unless only a huge row
+// needed that.
+func (s *syncer) keepSpare(b *batch) {
+	if cap(b.Data) <= 2*maxBatchBytes {
+		s.spare = append(s.spare, &batch{Batch: b.Batch})
+	}
 }
 
 // read takes the next rows from the staging table. None of them lies behind a
@@ -185,8 +194,9 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	s.front.settle(n)
 	ev.add(n)
 	s.logFailed(b.flush.failed)
-	s.landed = append(s.landed[:0], s.landed[1:]...)
-	s.spare = append(s.spare, b)
+	s.landed = slices.Delete(s.landed, 0, 1)
+	s.underway -= b.readBytes
+	s.keepSpare(b)
 	s.recovered()
 	s.answerReached()
 	return nil

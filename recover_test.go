@@ -19,7 +19,8 @@ import (
 func leaveLarge(t *testing.T, level Durability) Config {
 	t.Helper()
 	cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
-	w := scriptedWriter(t, &script{}, cfg)
+	sink, _ := gated() // so much starts a run
+	w := scriptedWriter(t, sink, cfg)
 	large := strings.Repeat("x", 1<<20)
 	for id := range int64(5) {
 		row := newItem(id+1, "old")

@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
@@ -13,6 +14,8 @@ const (
 	linger = 2 * time.Millisecond
 	// stageRetry is the pause after SQLite failed to take rows.
 	stageRetry = time.Second
+	// roomRetry is the pause while the process may have no more memory.
+	roomRetry = 20 * time.Millisecond
 )
 
 // stager moves rows from the front buffer to the staging table and numbers
@@ -115,16 +118,24 @@ func (s *stager) stage(ctx context.Context) bool {
 
 // put stages numbered rows, trying again until ctx ends.
 func (s *stager) put(ctx context.Context, b *tuple.Batch) error {
-	for {
+	for reported := false; ; {
 		err := s.store.Append(b)
 		if err == nil {
 			s.last = b.Rows[b.Len()-1].Seq
 			s.staged(s.last)
 			return nil
 		}
-		s.failed(err)
+		pause := stageRetry
+		full := errors.Is(err, stage.ErrMappings) // which ends when rows leave
+		if full {
+			pause = roomRetry
+		}
+		if !full || !reported {
+			s.failed(err)
+		}
+		reported = full
 		select {
-		case <-time.After(stageRetry):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

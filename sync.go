@@ -43,10 +43,12 @@ const (
 )
 
 const (
-	// maxBatchBytes bounds the memory of a batch of large rows.
-	maxBatchBytes = 64 << 20
-	// trimAbove is the memory that SQLite may keep when nothing waits.
-	trimAbove = 8 << 20
+	// maxBatchBytes ends a batch of large rows, and starts a run: a larger one
+	// is not sent faster, and its memory is not at hand when the next one comes.
+	maxBatchBytes = 4 << 20
+	// shrinkAfter is how long memory is kept that nothing needs: bursts that follow
+	// each other find it.
+	shrinkAfter = 5 * time.Second
 )
 
 // goal is what somebody waits for: every row up to upTo is out of the memory.
@@ -80,10 +82,14 @@ type syncer struct {
 	flying   []*batch // behind them: being flushed, or waiting for a retry
 	ready    *batch   // behind them: loaded ahead
 	loaded   int64    // the last row in any of them
+	underway int64    // the bytes of all of them
 	spare    []*batch
 	air      sync.WaitGroup // the goroutines of the flying batches
 	failed   failedKeys
 	attempts int // failed ones in a row
+
+	idle      *time.Timer // see shrink
+	shrinking bool        // idle is set
 
 	full bool // the log says that the buffer is full
 
@@ -108,6 +114,9 @@ func (s *syncer) loop(ctx context.Context) {
 	retry := time.NewTimer(time.Hour)
 	retry.Stop()
 	defer retry.Stop()
+	s.idle = time.NewTimer(shrinkAfter)
+	s.shrinking = true
+	defer s.idle.Stop()
 	for ctx.Err() == nil {
 		reason, due := s.next(ctx, interval.C, retry.C)
 		if due {
@@ -127,7 +136,7 @@ func (s *syncer) loop(ctx context.Context) {
 // destination fails, only a retry, a ForceSync and a Stop do.
 func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Reason, bool) {
 	failing := s.attempts > 0
-	if !failing && s.waiting() >= int64(s.cfg.SyncBatchSize) {
+	if !failing && s.fullBatch(s.settled) {
 		return ReasonBatchSize, true
 	}
 	select {
@@ -148,11 +157,21 @@ func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Re
 		return ReasonRetry, failing // what kept it from going on may be mended
 	case <-s.stagedReady:
 		return "", false
+	case <-s.idle.C:
+		s.shrink()
+		return "", false
 	}
 }
 
-// waiting is the number of staged rows that are not settled.
-func (s *syncer) waiting() int64 { return s.staged.Load() - s.settled }
+// fullBatch reports whether the staged rows behind the given one, which are all
+// or those that are not loaded, are as many or as large as a batch may be.
+func (s *syncer) fullBatch(after int64) bool {
+	bytes := s.store.Counts().Bytes
+	if after == s.loaded {
+		bytes -= s.underway
+	}
+	return s.staged.Load()-after >= int64(s.cfg.SyncBatchSize) || bytes >= maxBatchBytes
+}
 
 // run moves batches until the goal of the reason, and every goal asked for
 // meanwhile, is met. The error says why it is not.
@@ -167,7 +186,8 @@ func (s *syncer) run(ctx context.Context, reason Reason) error {
 		ev.Err = s.destinationError(dest.AsError(err))
 	}
 	s.answerReached()
-	s.trim()
+	s.tally.setMemory(s.store.Memory())
+	s.shrinkLater()
 	ev.Duration = time.Since(start)
 	s.tally.endRun(reason, ev.Duration)
 	s.report(ev)
@@ -199,24 +219,35 @@ func (s *syncer) wanted(reason Reason, upTo, after int64) bool {
 		return true
 	}
 	if reason == ReasonBatchSize {
-		return s.staged.Load()-after >= int64(s.cfg.SyncBatchSize)
+		return s.fullBatch(after)
 	}
 	return upTo > after
 }
 
-// trim gives SQLite's memory back once nothing waits.
-func (s *syncer) trim() {
-	memory, err := s.store.Memory()
-	if err == nil && s.waiting() == 0 && memory > trimAbove {
-		if err = s.store.Trim(); err == nil {
-			memory, err = s.store.Memory()
-		}
+// shrinkLater has shrink called after a while.
+func (s *syncer) shrinkLater() {
+	if !s.shrinking {
+		s.idle.Reset(shrinkAfter)
+		s.shrinking = true
 	}
+}
+
+// shrink gives memory back that nothing has needed for a while: SQLite's, and, if
+// no row has come, the buffers.
+func (s *syncer) shrink() {
+	s.shrinking = false
+	idle := s.front.shrink()
+	if idle {
+		s.spare = nil
+	}
+	more, err := s.store.Shrink()
 	if err != nil {
 		s.cfg.Logger.Warn("staging memory not given back", "table", s.table.String(), "error", err)
-		return
 	}
-	s.tally.setMemory(memory)
+	if more || !idle {
+		s.shrinkLater()
+	}
+	s.tally.setMemory(s.store.Memory())
 }
 
 // pause books a failed run and returns how long to wait before the next one.

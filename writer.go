@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"time"
@@ -116,28 +117,43 @@ func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err error) {
 	s := w.scratch.Get().(*scratch[T])
 	defer w.release(s)
-	batches := []*tuple.Batch{&s.batch}
-	for i := range rows {
+	for i := range rows { // what is beyond a portion is encoded again when its turn comes
 		if err := w.encode(s, &rows[i]); err != nil {
 			return 0, err
 		}
-		last := batches[len(batches)-1]
-		if len(last.Data) > maxBatchBytes {
-			last = &tuple.Batch{}
-			batches = append(batches, last)
+		if s.batch.Len() == i && len(s.batch.Data) < maxBatchBytes {
+			s.batch.Append(0, s.tuple)
 		}
-		last.Append(0, s.tuple)
 	}
-	for _, b := range batches {
-		for at := 0; at < b.Len(); at += addPortion {
-			k, err := w.use().front.add(ctx, b.Slice(at, min(at+addPortion, b.Len())))
-			n += k
-			if err != nil {
-				return n, err
+	for {
+		k, err := w.addEncoded(ctx, &s.batch)
+		if n += k; err != nil || n == len(rows) {
+			return n, err
+		}
+		s.batch.Reset()
+		var fault error
+		for i := n; i < len(rows) && len(s.batch.Data) < maxBatchBytes; i++ {
+			if fault = w.encode(s, &rows[i]); fault != nil { // somebody has changed it
+				break
 			}
+			s.batch.Append(0, s.tuple)
+		}
+		if fault != nil {
+			k, err := w.addEncoded(ctx, &s.batch)
+			return n + k, errors.Join(fault, err)
 		}
 	}
-	return n, nil
+}
+
+// addEncoded adds the tuples of b and returns how many it took, all if the error
+// is nil.
+func (w *MemoryDBWriter[T]) addEncoded(ctx context.Context, b *tuple.Batch) (n int, err error) {
+	for n < b.Len() && err == nil {
+		var k int
+		k, err = w.use().front.add(ctx, b.Slice(n, min(n+addPortion, b.Len())))
+		n += k
+	}
+	return n, err
 }
 
 // encode leaves the row's tuple in s.
@@ -152,7 +168,7 @@ func (w *MemoryDBWriter[T]) encode(s *scratch[T], row *T) (err error) {
 func (w *MemoryDBWriter[T]) release(s *scratch[T]) {
 	var zero T
 	s.row = zero
-	if cap(s.tuple) > chunkBytes || cap(s.batch.Data) > 4*chunkBytes {
+	if cap(s.tuple) > chunkBytes || cap(s.batch.Data) > 2*maxBatchBytes {
 		return
 	}
 	s.batch.Reset()

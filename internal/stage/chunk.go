@@ -3,6 +3,7 @@ package stage
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -66,6 +67,9 @@ func cut(b *tuple.Batch, room int64) (extents, int64) {
 // appendChunk appends the chunk of the rows [i, j) of b.
 func appendChunk(dst []byte, b *tuple.Batch, i, j int) []byte {
 	off := uint32((j - i) * offsetSize)
+	if j == i+1 { // of any size
+		dst = slices.Grow(dst, int(off+b.Rows[i].Len))
+	}
 	for k := i; k < j; k++ {
 		dst = binary.BigEndian.AppendUint32(dst, off)
 		off += b.Rows[k].Len

@@ -11,6 +11,9 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
+// maxBuf is more than a store keeps for the next Append.
+const maxBuf = 1 << 20
+
 // Append stages the rows of b, all or none, and copies them. Their arrival
 // numbers must be contiguous and ascend, and be above every number that the
 // store has had.
@@ -26,6 +29,9 @@ func (s *Store) Append(b *tuple.Batch) error {
 		return err
 	}
 	extents, room := cut(b, s.room)
+	if err := s.mayGrow(extents); err != nil {
+		return fmt.Errorf("stage %d rows: %w", b.Len(), err)
+	}
 	added := chunks{b: b, extents: extents, buf: s.buf[:0]}
 	s.source.Rows = &added
 	defer func() { s.source.Rows = nil }()
@@ -33,7 +39,7 @@ func (s *Store) Append(b *tuple.Batch) error {
 		e := extents[s.source.Row()]
 		return fmt.Errorf("stage the rows %d to %d, %d bytes, out of %d rows: %w", e.first, e.last, e.bytes, b.Len(), err)
 	}
-	if s.buf = added.buf; cap(s.buf) > 2*maxChunk {
+	if s.buf = added.buf; cap(s.buf) > maxBuf {
 		s.buf = nil
 	}
 	s.last = b.Rows[b.Len()-1].Seq
@@ -98,6 +104,7 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 		maxBytes = maxRead
 	}
 	after = max(after, s.settled)
+	s.size(after, maxRows, maxBytes, into)
 	err := s.eachChunk(after, func(e extent, c chunk) bool {
 		return c.read(e.rowsTo(after), e.first, maxRows, maxBytes, into) && into.Len() < maxRows
 	})
@@ -105,6 +112,29 @@ func (s *Store) Read(after int64, maxRows, maxBytes int, into *tuple.Batch) erro
 		return fmt.Errorf("read staged rows after %d: %w", after, err)
 	}
 	return nil
+}
+
+// size makes room in the empty batch for the rows that Read puts there: a batch
+// that grows while it is filled takes several times the memory, all of it new.
+func (s *Store) size(after int64, maxRows, maxBytes int, into *tuple.Batch) {
+	var rows, bytes, first int64
+	for _, e := range s.extents[s.extents.endedBy(after):] {
+		if large := e.first == e.last && rows > 0 && bytes+e.bytes > int64(maxBytes); large || rows >= int64(maxRows) || bytes >= int64(maxBytes) {
+			break
+		}
+		if rows == 0 {
+			first = e.bytes
+		}
+		rows += e.last - max(e.first, after+1) + 1
+		bytes += e.bytes
+	}
+	bytes = min(bytes, max(int64(maxBytes), first))
+	if rows = min(rows, int64(maxRows)); rows > int64(cap(into.Rows)) {
+		into.Rows = make([]tuple.Span, 0, rows)
+	}
+	if bytes > int64(cap(into.Data)) {
+		into.Data = make([]byte, 0, bytes)
+	}
 }
 
 // pageBytes bounds the memory of a page of large rows.

@@ -54,6 +54,8 @@ type Config struct {
 type Store struct {
 	view   string
 	counts atomic.Pointer[Counts]
+	pages  atomic.Int64 // of the database
+	empty  int64        // pages without any row
 
 	mu      sync.Mutex // guards everything below
 	closed  bool
@@ -70,6 +72,7 @@ type Store struct {
 	settled int64          // no row up to this number is staged any more
 	extents extents        // of the chunks
 	room    int64          // about what is left of the last chunk's page
+	peak    int64          // the most bytes that were held since Shrink
 	buf     []byte         // for Append
 
 	begin, commit, rollback      *sql.Stmt
@@ -85,13 +88,6 @@ type Counts struct {
 	Rows, Bytes             int64 // waiting; bytes are those of the tuples
 	FailedRows, FailedBytes int64
 }
-
-// pageSize is large because the allocator below SQLite rounds up what it takes
-// for a page: the process holds 1.34 bytes per byte of row with pages of 16 KiB,
-// 1.26 with 32 and 1.09 with 64. Each page of 64 KiB is a memory mapping of its
-// own, of which Linux by default allows a process 65530: about 4 GiB of rows.
-// Smaller ones share mappings, eight times fewer with 32 KiB.
-const pageSize = 64 << 10
 
 var setup = []string{
 	fmt.Sprintf("PRAGMA page_size = %d", pageSize),
@@ -177,6 +173,8 @@ func (s *Store) open(views []string, columns []tuple.Column) (err error) {
 		}
 		s.stmts = append(s.stmts, *stmt)
 	}
+	s.measure()
+	s.empty = s.pages.Load()
 	return s.authorize()
 }
 
@@ -202,6 +200,10 @@ func (s *Store) Counts() Counts { return *s.counts.Load() }
 func (s *Store) count(rows, bytes, failedRows, failedBytes int64) {
 	c := s.Counts()
 	s.counts.Store(&Counts{c.Rows + rows, c.Bytes + bytes, c.FailedRows + failedRows, c.FailedBytes + failedBytes})
+	if held := c.Bytes + bytes + c.FailedBytes + failedBytes; held > s.peak {
+		s.peak = held
+		s.measure() // only what was never needed before takes new pages
+	}
 }
 
 // transaction runs fn between BEGIN and COMMIT; s.mu is held.
@@ -230,6 +232,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.setPages(0)
 	var errs []error
 	for _, stmt := range s.stmts { // one left open would keep the whole database alive
 		errs = append(errs, stmt.Close())

@@ -31,7 +31,7 @@ func TestClosedStoreSaysSo(t *testing.T) {
 		"Failures": func() error { _, err := s.Failures(0, 1); return err },
 		"Amend":    func() error { return s.Amend(nil, nil) },
 		"Query":    func() error { _, _, err := s.Query(context.Background(), "SELECT 1"); return err },
-		"Memory":   func() error { _, err := s.Memory(); return err },
+		"Shrink":   func() error { _, err := s.Shrink(); return err },
 		"Trim":     s.Trim,
 	} {
 		if err := call(); !errors.Is(err, ErrClosed) {
