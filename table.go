@@ -38,8 +38,8 @@ const (
 	ConflictInsertOnly = dest.InsertOnly
 )
 
-// TableOption changes how a table is written. See OnConflict, Guard,
-// TableName and CreateTable.
+// TableOption changes how a table is written. See OnConflict,
+// ConflictConstraint, ConflictWhere, Guard, TableName and CreateTable.
 type TableOption func(*dest.Table)
 
 // OnConflict sets the conflict policy.
@@ -52,6 +52,30 @@ func OnConflict(p ConflictPolicy) TableOption { return func(t *dest.Table) { t.P
 // not as passive; a row that sets it is written, and protects what it wrote
 // against the rows behind it.
 func Guard(column string) TableOption { return func(t *dest.Table) { t.Guard = column } }
+
+// ConflictConstraint names the unique constraint of the destination that tells
+// whether a row is there already. Its columns must be the key. By default any
+// unique index on exactly the key does; a name is for tables where several do
+// and one of them is not to be used.
+func ConflictConstraint(name string) TableOption {
+	return func(t *dest.Table) { t.Constraint = name }
+}
+
+// ConflictWhere says that the unique index on the key is a partial one, with
+// this predicate, as in
+//
+//	CREATE UNIQUE INDEX ON files (path) WHERE deleted_at IS NULL
+//	memdbwriter.ConflictWhere("deleted_at IS NULL")
+//
+// so that a row updates the one for which the predicate holds and leaves those
+// alone that were deleted softly. The predicate is SQL and is used as it
+// stands: it must be a constant of the program. It must hold for each row that
+// is added, with the values that the row has or the column's default; a row for
+// which it does not hold is not in the index, and every write of it is a new
+// row. SQLite and openGauss destinations refuse the option.
+func ConflictWhere(predicate string) TableOption {
+	return func(t *dest.Table) { t.Where = predicate }
+}
 
 // TableName changes the name of the destination table: "name",
 // "schema.name", or with parts in double quotes where they hold dots.
@@ -125,6 +149,10 @@ func checkShape(t *dest.Table) error {
 		return fmt.Errorf("unknown conflict policy %d", t.Policy)
 	case t.Keys == 0 && t.Policy != dest.InsertOnly:
 		return errors.New(`no field has the option "key", which rows need to be updated or ignored on conflict: add it to the columns of the unique index, or use OnConflict(ConflictInsertOnly)`)
+	case t.Policy == dest.InsertOnly && (t.Constraint != "" || t.Where != ""):
+		return errors.New("ConflictConstraint and ConflictWhere have no meaning with ConflictInsertOnly")
+	case t.Constraint != "" && t.Where != "":
+		return errors.New("ConflictConstraint and ConflictWhere exclude each other: a constraint has no predicate")
 	case t.Guard != "" && t.Policy != dest.Update:
 		return fmt.Errorf("guard column %q has no meaning unless the policy is ConflictUpdate", t.Guard)
 	}

@@ -40,6 +40,13 @@ type Table struct {
 	Policy  Policy
 	Guard   string // a boolean column of the table; a stored row in which it is true is never overwritten. Empty: none
 
+	// Constraint is the unique constraint that conflicts are looked for by, and
+	// Where the predicate of the partial unique index, as SQL of the program;
+	// at most one of the two. Both empty: any unique index on exactly the key
+	// and on every row.
+	Constraint string
+	Where      string
+
 	// Create makes a Sink create the table when it is missing. SQLite does so
 	// anyway.
 	Create bool

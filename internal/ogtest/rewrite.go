@@ -24,7 +24,7 @@ var noSyntax = []struct {
 var pgColumns = strings.Fields("attidentity attgenerated attmissingval atthasmissing attcompression relispartition relpartbound")
 
 // catalogues are those that the stand-in takes for the same in both.
-var catalogues = strings.Fields(`pg_catalog pg_temp pg_toast pg_class pg_namespace pg_attribute pg_attrdef pg_type
+var catalogues = strings.Fields(`pg_catalog pg_temp pg_toast pg_class pg_rewrite pg_namespace pg_attribute pg_attrdef pg_type
 	pg_index pg_constraint pg_database pg_am pg_roles pg_tables pg_indexes pg_description pg_inherits`)
 
 // informationSchema are the views with the same shape in both (opengauss.md 8).

@@ -2,6 +2,8 @@ package pgdest
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -23,6 +25,8 @@ type dialect struct {
 
 	// SQL of the catalogue, about the column that pg_attribute a describes.
 	hasDefault, identity, generated sqltext.SQL
+	// traits are the columns of traitsSQL.
+	traits sqltext.SQL
 	// facts is one more query for the catalogue, of one row for setFacts; or
 	// empty.
 	facts sqltext.SQL
@@ -65,6 +69,7 @@ var postgres = &dialect{
 	computes:   true,
 	tellsPID:   true,
 
+	traits:       postgresTraits,
 	transactions: postgresTransactions,
 	forms:        []form{{sql: onConflict}},
 }
@@ -97,3 +102,33 @@ func (s *Sink) chooseForm(ctx context.Context, pg *pgconn.PgConn, found *shape, 
 	}
 	return forms[last], nil
 }
+
+// planUpsert asks the server whether the upsert has a unique index to go by,
+// where the catalogue does not tell: under a view, and for a predicate. The
+// server looks for the index when it plans a statement, which executes nothing.
+func (s *Sink) planUpsert(ctx context.Context, pg *pgconn.PgConn, found *shape, f form, res *dest.Result) error {
+	t := s.table
+	if t.Policy == dest.InsertOnly || found.kind != "v" && t.Where == "" {
+		return nil
+	}
+	res.RoundTrips++
+	err := execute(ctx, pg, sqltext.Format("EXPLAIN {}", f.sql(t, found, columnList(t), found.relation())))
+	pe := new(pgconn.PgError)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &pe) || pe.Code != noArbiter:
+		return classify(err)
+	}
+	m, list := &mismatches{}, strings.Join(keyNames(t), ", ")
+	if found.kind == "v" {
+		m.advise("no unique index is on exactly the key (%s) of the table under the view: make one there", list)
+	} else {
+		m.add(uniqueIndexSQL(t, found).String(), "no unique index on the key (%s) has a predicate that follows from the one that ConflictWhere gives, %s", list, show(t.Where))
+	}
+	return m.err()
+}
+
+// noArbiter is what the server says of a conflict target that no unique index
+// fits.
+const noArbiter = "42P10"

@@ -27,6 +27,7 @@ var openGauss = &dialect{
 		" WHERE g.adrelid" + eq + "a.attrelid AND g.adnum" + eq + "a.attnum AND g.adgencol" + eq + "'s')"),
 	facts: sqltext.Const("SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')"),
 
+	traits:       openGaussTraits,
 	transactions: openGaussTransactions,
 
 	anyKey: true,
@@ -81,7 +82,7 @@ func sameUniqueIndexes(s *shape) sqltext.SQL {
 // row that was not inserted.
 func onDuplicateKey(named func(name sqltext.SQL) sqltext.SQL) func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
 	return func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-		sql := sqltext.Format("{} ON DUPLICATE KEY UPDATE ", insertSQL(s, columns, source))
+		sql := sqltext.Format("{} ON DUPLICATE KEY UPDATE ", insertSQL(t, s, columns, source))
 		set, where := updates(t, s, named)
 		if set.Empty() {
 			return sqltext.Format("{}NOTHING", sql)

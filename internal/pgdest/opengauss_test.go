@@ -110,7 +110,7 @@ func TestTableWithoutUniqueIndexIsUpserted(t *testing.T) {
 		if n := strings.Count(log.String(), "no unique index is on exactly the key"); n != 1 {
 			t.Errorf("%d warnings: %s", n, log)
 		}
-		ddl := uniqueIndexSQL(s.table, s.plan.Load().shape)
+		ddl := uniqueIndexSQL(s.table, s.plan.Load().shape).String()
 		if !strings.Contains(log.String(), strings.ReplaceAll(ddl, `"`, `\"`)) {
 			t.Errorf("%s is not in %s", ddl, log)
 		}

@@ -47,7 +47,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
 	}
 	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)
-	keys := s.keysOn(keyNames(t))
+	keys := s.arbiters(t)
 	if len(keys) > 0 || t.Policy == dest.InsertOnly {
 		p.direct = directSQL(t, s, columns)
 	}

@@ -32,6 +32,7 @@ type shape struct {
 	columns     map[string]column
 	order       []string // the names of columns, in the table's order
 	keys        []uniqueKey
+	traits      traits
 
 	// print is everything above as text: equal prints, equal shapes.
 	print string
@@ -52,14 +53,24 @@ type column struct {
 	update    bool
 }
 
+// always is the identity of a column that takes the program's values only if a
+// statement insists.
+const always = "a"
+
 type uniqueKey struct {
-	index     string
-	oid       uint32
-	columns   []string // sorted
-	plain     bool     // on every row, and on nothing but columns
-	primary   bool
-	immediate bool // not of a deferrable constraint, which ON CONFLICT refuses
+	index       string
+	oid         uint32
+	columns     []string // sorted; empty names are expressions
+	valid       bool
+	primary     bool
+	immediate   bool // not of a deferrable constraint, which ON CONFLICT refuses
+	constraint  bool // there is a constraint of the same name
+	expressions bool
+	predicate   string // as the server prints it, for people; empty: on every row
 }
+
+// partial tells whether some rows are not in the index.
+func (k uniqueKey) partial() bool { return k.predicate != "" }
 
 // comparedAsText tells whether IS DISTINCT FROM needs the text of the values:
 // the type has no equality, one that is not identity (citext), or one that
@@ -82,7 +93,7 @@ func (s *shape) keysOn(columns []string) []uniqueKey {
 	want := slices.Sorted(slices.Values(columns))
 	var keys []uniqueKey
 	for _, k := range s.keys {
-		if k.plain && slices.Equal(k.columns, want) {
+		if k.valid && !k.partial() && !k.expressions && slices.Equal(k.columns, want) {
 			keys = append(keys, k)
 		}
 	}
@@ -98,14 +109,14 @@ func (s *shape) inPrimaryKey(name string) bool {
 const (
 	relationKinds = "osssbbssb"
 	columnKinds   = "ssoibbbbsbiobbb"
-	keyKinds      = "isbbsob"
+	keyKinds      = "isbbsobbbs"
 	factKinds     = "ss"
 )
 
 // readShape reads the shape of a table, in one round trip.
 func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape, error) {
 	d := dialectOf(conn)
-	kinds := []string{relationKinds, columnKinds, keyKinds}
+	kinds := []string{relationKinds, columnKinds, keyKinds, traitKinds}
 	if !d.facts.Empty() {
 		kinds = append(kinds, factKinds)
 	}
@@ -128,7 +139,7 @@ func newShape(d *dialect, answers [][]record) (*shape, error) {
 		}
 	}
 	s.setRelation(answers[0][0])
-	for _, records := range answers[3:] {
+	for _, records := range answers[4:] {
 		for _, r := range records {
 			s.setFacts(r)
 		}
@@ -140,13 +151,16 @@ func newShape(d *dialect, answers [][]record) (*shape, error) {
 		s.columns[name], numbers[strconv.FormatInt(c.number, 10)] = c, name
 		s.order = append(s.order, name)
 	}
+	for _, r := range answers[3] {
+		s.setTraits(r, numbers)
+	}
 	for _, r := range answers[2] {
 		inKey := strings.Fields(r[1])
 		n := r.int(0)
 		if n < 0 || n > int64(len(inKey)) {
 			return nil, fmt.Errorf("%w: an index of %d columns on %.40q", errAnswer, n, r[1])
 		}
-		k := uniqueKey{primary: r.is(2), immediate: r.is(3), index: r[4], oid: r.oid(5), plain: r.is(6)}
+		k := uniqueKey{primary: r.is(2), immediate: r.is(3), index: r[4], oid: r.oid(5), valid: r.is(6), constraint: r.is(7), expressions: r.is(8), predicate: r[9]}
 		for _, number := range inKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}

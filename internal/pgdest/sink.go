@@ -205,6 +205,9 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 	if err != nil {
 		return nil, err
 	}
+	if err := s.planUpsert(ctx, pg, found, f, res); err != nil {
+		return nil, err
+	}
 	p, err := newPlan(s.table, found, f)
 	if err != nil {
 		return nil, err
@@ -217,7 +220,7 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 	s.plan.Store(p)
 	s.log.DebugContext(ctx, "table checked", "table", s.table.String(), "columns", len(found.columns),
 		"dialect", found.dialect.name, "mode", found.mode, "version", found.version)
-	if p.direct.Empty() {
+	if p.direct.Empty() && found.kind != "v" {
 		s.unindexed.Do(func() { s.warnUnindexed(ctx, found) })
 	}
 	return p, nil
@@ -227,7 +230,7 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 func (s *Sink) warnUnindexed(ctx context.Context, found *shape) {
 	s.log.WarnContext(ctx, "no unique index is on exactly the key: every batch scans the table unless another index helps, "+
 		"and rows that several writers add at the same moment may be there twice",
-		"table", s.table.String(), "destination", s.db.String(), "mend", uniqueIndexSQL(s.table, found)+";")
+		"table", s.table.String(), "destination", s.db.String(), "mend", uniqueIndexSQL(s.table, found).String()+";")
 }
 
 // find reads the shape of the table, and creates the table if it is missing

@@ -1,6 +1,8 @@
 package pgdest
 
 import (
+	"slices"
+
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -9,8 +11,8 @@ import (
 // This file holds the SQL, as PostgreSQL has it. What another product of its
 // family has differently is in the dialect.
 
-// catalogueSQL reads the shape of a table in one round trip: three results,
-// the last two without rows when there is no such table, and the dialect's
+// catalogueSQL reads the shape of a table in one round trip: four results,
+// all but the first without rows when there is no such table, and the dialect's
 // facts. Without a schema the table is found through the search path. See
 // readShape for the columns.
 func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
@@ -53,12 +55,13 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 	// Upserts find a row by the plain ones, which are on columns and on every
 	// row. indkey also lists the INCLUDE columns, behind the key.
 	keys := sqltext.Format(`SELECT i.indnkeyatts, i.indkey, i.indisprimary, i.indimmediate, ic.relname, i.indexrelid,
-			i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+			i.indisvalid, EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conindid`+eq+`i.indexrelid AND k.contype`+eq+`ANY ('{p,u}')),
+			i.indexprs IS NOT NULL, pg_catalog.pg_get_expr(i.indpred, i.indrelid)
 		FROM {} JOIN pg_catalog.pg_index i ON i.indrelid`+eq+`c.oid JOIN pg_catalog.pg_class ic ON ic.oid`+eq+`i.indexrelid
 		WHERE i.indisunique
 		ORDER BY i.indexrelid`, from)
 
-	return sqltext.Statements(relation, columns, keys, d.facts)
+	return sqltext.Statements(relation, columns, keys, traitsSQL(d, from), d.facts)
 }
 
 // Operators of pg_catalog by their full names: an unqualified one would be
@@ -95,7 +98,7 @@ func directSQL(t *dest.Table, s *shape, columns sqltext.SQL) sqltext.SQL {
 		types = append(types, sqltext.Format("attname"+eq+"{} AND atttypid"+eq+"{}", sqltext.Literal(c.Name), sqltext.Int(s.columns[c.Name].typeOID)))
 	}
 	var keys []uint32
-	for _, k := range s.keysOn(keyNames(t)) {
+	for _, k := range s.arbiters(t) {
 		keys = append(keys, k.oid)
 	}
 	check := sqltext.Format("SELECT {} FROM pg_catalog.pg_attribute WHERE attrelid"+eq+"{}::pg_catalog.regclass AND NOT attisdropped AND ({})",
@@ -154,18 +157,29 @@ func upsertSQL(t *dest.Table, s *shape, f form, temp string, columnDefs, columns
 }
 
 // insertSQL inserts the rows of source into the table, which is called t.
-func insertSQL(s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	return sqltext.Format("INSERT INTO {} AS t ({}) SELECT {} FROM {}", s.relation(), columns, columns, source)
+func insertSQL(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
+	var overriding sqltext.SQL
+	for _, c := range t.Columns {
+		if s.columns[c.Name].identity == always {
+			overriding = sqltext.Const(" OVERRIDING SYSTEM VALUE") // as COPY does
+		}
+	}
+	return sqltext.Format("INSERT INTO {} AS t ({}){} SELECT {} FROM {}", s.relation(), columns, overriding, columns, source)
 }
 
 // onConflict is PostgreSQL's form of the upsert.
 func onConflict(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	sql := sqltext.Format("{} ON CONFLICT ({}) DO ", insertSQL(s, columns, source), sqltext.Idents(keyNames(t)...))
+	sql := sqltext.Format("{} ON CONFLICT {} DO ", insertSQL(t, s, columns, source), conflictTarget(t, s))
 	set, where := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("EXCLUDED.{}", name) })
 	if set.Empty() {
 		return sqltext.Format("{}NOTHING", sql)
 	}
 	return sqltext.Format("{}UPDATE SET {} WHERE {}", sql, set, where)
+}
+
+// updated tells whether an upsert changes a column.
+func updated(t *dest.Table, c dest.Column) bool {
+	return t.Policy == dest.Update && !c.InsertOnly && !slices.Contains(keyNames(t), c.Name)
 }
 
 // updates says what an upsert changes in a stored row, called t, and on what
@@ -174,7 +188,7 @@ func onConflict(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQ
 func updates(t *dest.Table, s *shape, named func(name sqltext.SQL) sqltext.SQL) (set, where sqltext.SQL) {
 	var sets, changed []sqltext.SQL
 	for _, c := range t.Columns[t.Keys:] {
-		if c.InsertOnly {
+		if !updated(t, c) {
 			continue
 		}
 		name := sqltext.Ident(c.Name)
@@ -188,7 +202,7 @@ func updates(t *dest.Table, s *shape, named func(name sqltext.SQL) sqltext.SQL) 
 		}
 		changed = append(changed, sqltext.Format("t.{}{} IS DISTINCT FROM {}{}", name, cast, named(name), cast))
 	}
-	if t.Policy == dest.Ignore || len(changed) == 0 {
+	if len(changed) == 0 {
 		return sqltext.SQL{}, sqltext.SQL{}
 	}
 	where = sqltext.Format("({})", sqltext.Join(" OR ", changed...))
@@ -213,14 +227,22 @@ func createSQL(t *dest.Table) []sqltext.SQL {
 	if t.Guard != "" && !hasColumn(t, t.Guard) {
 		defs = append(defs, sqltext.Format("{} boolean NOT NULL DEFAULT false", sqltext.Ident(t.Guard)))
 	}
-	if t.Keys > 0 {
-		kind := sqltext.Const("PRIMARY KEY")
-		if nullable {
-			kind = sqltext.Const("UNIQUE")
-		}
-		defs = append(defs, sqltext.Format("{} ({})", kind, sqltext.Idents(keyNames(t)...)))
+	table := sqltext.Name(t.Schema, t.Name)
+	key := sqltext.Idents(keyNames(t)...)
+	switch {
+	case t.Keys == 0 || t.Where != "":
+	case t.Constraint != "":
+		defs = append(defs, sqltext.Format("CONSTRAINT {} UNIQUE ({})", sqltext.Ident(t.Constraint), key))
+	case nullable:
+		defs = append(defs, sqltext.Format("UNIQUE ({})", key))
+	default:
+		defs = append(defs, sqltext.Format("PRIMARY KEY ({})", key))
 	}
-	return []sqltext.SQL{sqltext.Format("CREATE TABLE {} ({})", sqltext.Name(t.Schema, t.Name), sqltext.Join(", ", defs...))}
+	ddl := []sqltext.SQL{sqltext.Format("CREATE TABLE {} ({})", table, sqltext.Join(", ", defs...))}
+	if t.Where != "" {
+		ddl = append(ddl, sqltext.Format("CREATE UNIQUE INDEX ON {} ({}) WHERE {}", table, key, sqltext.Program(t.Where)))
+	}
+	return ddl
 }
 
 // canonicalTypes are the names of the canonical types.

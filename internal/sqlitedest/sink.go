@@ -41,6 +41,8 @@ func validate(t *dest.Table) error {
 	switch {
 	case t.Schema != "" && fold(t.Schema) != "main":
 		return fmt.Errorf("an SQLite file has one schema, main, not %q", t.Schema)
+	case t.Constraint != "" || t.Where != "":
+		return errors.New("ConflictConstraint and ConflictWhere are for PostgreSQL")
 	case t.Name == "":
 		return errors.New("it has no name")
 	case strings.HasPrefix(fold(t.Name), "sqlite_"):
