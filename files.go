@@ -45,22 +45,26 @@ type FileInfo struct {
 	Size           int64    `db:"file_size"` // bytes
 	CompressedSize *int64   `db:"compressed_size,insertonly"`
 	Permissions    string   `db:"file_permissions,nullzero"`
-	Owner          string   `db:"file_owner,nullzero"`
-	Group          string   `db:"file_group,nullzero"`
-	// The times are stored in UTC with microseconds; a zero time is NULL.
-	CreatedTime    time.Time  `db:"created_time,nullzero"`
-	ModifiedTime   time.Time  `db:"modified_time,nullzero"`
-	AccessedTime   time.Time  `db:"accessed_time,nullzero,passive"` // reading a file is no change of it
+	// Owner and Group are names that may be any bytes, too. They are stored in
+	// the form of EscapePath and flagged by "owner_escaped": true and
+	// "group_escaped": true.
+	Owner string `db:"file_owner,nullzero"`
+	Group string `db:"file_group,nullzero"`
+	// The times are instants, stored with microseconds; a zero time is NULL.
+	// Columns without a time zone get them in UTC.
+	CreatedTime    time.Time  `db:"created_time,nullzero,type=timestamptz"`
+	ModifiedTime   time.Time  `db:"modified_time,nullzero,type=timestamptz"`
+	AccessedTime   time.Time  `db:"accessed_time,nullzero,passive,type=timestamptz"` // reading a file is no change of it
 	TapeBlockStart *int64     `db:"tape_block_start,insertonly"`
 	TapeBlockCount *int32     `db:"tape_block_count,insertonly"`
 	Compressed     bool       `db:"compressed,insertonly"`
 	Encrypted      bool       `db:"encrypted,insertonly"`
 	Checksum       string     `db:"checksum,insertonly,nullzero"`
 	IsCopySuccess  bool       `db:"is_copy_success,insertonly"`
-	CopyStatusAt   *time.Time `db:"copy_status_at,insertonly"`
+	CopyStatusAt   *time.Time `db:"copy_status_at,insertonly,type=timestamptz"`
 	// BackupTime defaults to the time of Add. It alone is no reason to update
 	// a row.
-	BackupTime  time.Time `db:"backup_time,passive"`
+	BackupTime  time.Time `db:"backup_time,passive,type=timestamptz"`
 	ChunkNumber *int32    `db:"chunk_number,insertonly"`
 	// Version defaults to 1.
 	Version      int32           `db:"version"`
@@ -133,16 +137,18 @@ func parent(p string) string {
 
 // escape makes the names valid text, and says so in the metadata.
 func (f *FileInfo) escape() error {
-	var pathEscaped, nameEscaped bool
-	f.Path, pathEscaped = EscapePath(f.Path)
-	f.Name, nameEscaped = EscapePath(f.Name)
+	var path, name, owner, group bool
+	f.Path, path = EscapePath(f.Path)
+	f.Name, name = EscapePath(f.Name)
 	f.Directory, _ = EscapePath(f.Directory)
 	if f.DisplayName == "" {
 		f.DisplayName = f.Name
 	} else {
 		f.DisplayName, _ = EscapePath(f.DisplayName)
 	}
-	if !pathEscaped && !nameEscaped {
+	f.Owner, owner = EscapePath(f.Owner)
+	f.Group, group = EscapePath(f.Group)
+	if !path && !name && !owner && !group {
 		return nil
 	}
 	metadata := map[string]json.RawMessage{}
@@ -151,7 +157,11 @@ func (f *FileInfo) escape() error {
 			return fmt.Errorf("FileMetadata of %q must be a JSON object to be flagged: %w", f.Path, err)
 		}
 	}
-	metadata["path_escaped"] = json.RawMessage("true")
+	for flag, set := range map[string]bool{"path_escaped": path || name, "owner_escaped": owner, "group_escaped": group} {
+		if set {
+			metadata[flag] = json.RawMessage("true")
+		}
+	}
 	flagged, err := json.Marshal(metadata)
 	f.FileMetadata = flagged
 	return err

@@ -99,13 +99,25 @@ func CreateTable() TableOption { return func(t *dest.Table) { t.Create = true } 
 //	passive     written with an update, but no reason for one by itself
 //	nullzero    the zero value is NULL
 //	json        any Go value, stored as JSON text
+//	type=T      T is PostgreSQL's type of the column, as in type=numeric(20,2):
+//	            CreateTable makes it so, and it decides about times (below)
 //
 // Fields may be integers, floats, bool, string, []byte, time.Time,
-// json.RawMessage, 16-byte arrays such as UUIDs, database/sql's Null types,
+// time.Duration, json.RawMessage, 16-byte arrays such as UUIDs, slices,
+// pgtype's arrays and ranges, net.HardwareAddr, database/sql's Null types,
 // anything with driver.Valuer and sql.Scanner or with encoding.TextMarshaler
 // and TextUnmarshaler, and pointers to these, for which nil is NULL. Embedded
 // structs are flattened. The database's column may have another type of the
-// same meaning (an int64 fits a smallint column as long as the value does).
+// same meaning (an int64 fits a smallint column as long as the value does);
+// docs/types.md has the table.
+//
+// A time.Time is a moment and what a clock shows. A timestamptz column gets
+// the moment; date, timestamp and time columns get the day and the clock that
+// the value shows in its own zone, whatever zone the session has. In SQLite,
+// columns declared DATE get that day, all others the moment in UTC. With
+// type=timestamptz, type=timestamp, type=time or type=date the field itself is
+// that, for any column. A key of days or clocks needs that option: without it
+// a key is the moment.
 //
 // The name may be qualified with a schema. The error wraps ErrTable.
 func TableOf[T any](name string, opts ...TableOption) (Table[T], error) {
@@ -126,7 +138,7 @@ func newTable[T any](name string, opts []TableOption) Table[T] {
 	t.codec = codec
 	t.shape.Keys = codec.Keys()
 	for _, f := range codec.Fields() {
-		t.shape.Columns = append(t.shape.Columns, dest.Column{Column: f.Column, InsertOnly: f.InsertOnly, Passive: f.Passive})
+		t.shape.Columns = append(t.shape.Columns, dest.Column{Column: f.Column, InsertOnly: f.InsertOnly, Passive: f.Passive, SQL: f.SQL})
 	}
 	if t.shape.Keys == 0 {
 		t.shape.Policy = dest.InsertOnly

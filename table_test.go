@@ -115,6 +115,10 @@ func TestBackupFilesFillsInWhatTheScannerLeavesOut(t *testing.T) {
 	if err != nil || f.Path != `/d\xFF/n\xFE` || f.Name != `n\xFE` || f.Directory != `/d\xFF` || string(f.FileMetadata) != `{"a":1,"path_escaped":true}` {
 		t.Errorf("a name that is not UTF-8: %+v, %s, %v", f, f.FileMetadata, err)
 	}
+	f, err = complete(FileInfo{Path: "/d", Owner: "J\xfcrgen", Group: "m\xe4nner"})
+	if err != nil || f.Owner != `J\xFCrgen` || f.Group != `m\xE4nner` || string(f.FileMetadata) != `{"group_escaped":true,"owner_escaped":true}` {
+		t.Errorf("an owner that is not UTF-8: %+v, %s, %v", f, f.FileMetadata, err)
+	}
 	for _, bad := range []FileInfo{{}, {Path: "/a", BackupSetID: 8}, {Path: "/a", Type: "pipe"}, {Path: "/\xff", FileMetadata: json.RawMessage(`[1]`)}, {Path: "/a", Tags: json.RawMessage(`{`)}} {
 		var re *RowError
 		if _, err := complete(bad); !errors.As(err, &re) {

@@ -201,7 +201,7 @@ func (s *task) run(ctx context.Context, c *console, o *options, d *destination) 
 	if o.failed {
 		all += s.failed
 	}
-	r := &replayer{table: s.table, order: permutation(s.source.table.Columns, s.table), size: o.batch, progress: newProgress(c, all), note: c.note}
+	r := &replayer{table: s.table, columns: tupleColumns(s.table), order: permutation(s.source.table.Columns, s.table), size: o.batch, progress: newProgress(c, all), note: c.note}
 	r.write = (&pen{replayer: r, sink: s.sink}).write
 	if o.dry {
 		r.write = (&census{replayer: r, d: d, empty: s.made}).count
@@ -281,4 +281,13 @@ func names(columns []dest.Column) (out []string) {
 		out = append(out, c.Name)
 	}
 	return out
+}
+
+// tupleColumns are the columns as tuples have them.
+func tupleColumns(t *dest.Table) []tuple.Column {
+	columns := make([]tuple.Column, len(t.Columns))
+	for i := range columns {
+		columns[i] = t.Columns[i].Column
+	}
+	return columns
 }

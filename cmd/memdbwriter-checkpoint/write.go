@@ -13,8 +13,9 @@ import (
 // replayer gathers rows to batches.
 type replayer struct {
 	table    *dest.Table
-	order    []int // place in the file of each column
-	size     int   // rows of a batch
+	columns  []tuple.Column // of table
+	order    []int          // place in the file of each column
+	size     int            // rows of a batch
 	progress *progress
 	note     func(format string, args ...any)
 	write    func(context.Context, *tuple.Batch) error // rows in the order of their arrival
@@ -51,6 +52,7 @@ func (r *replayer) arrange(t []byte) []byte {
 	for _, from := range r.order {
 		r.row = append(r.row, r.fields[from]...)
 	}
+	tuple.Mark(r.row, r.columns)
 	return r.row
 }
 

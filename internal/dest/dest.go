@@ -4,6 +4,7 @@
 package dest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -29,7 +30,14 @@ type Column struct {
 	tuple.Column
 	InsertOnly bool // never overwritten on conflict
 	Passive    bool // written with an update, but no reason for one
+
+	// SQL is PostgreSQL's type for the column if it has to be made; empty:
+	// that of Type.
+	SQL string
 }
+
+// SQLType is SQL, or what stands for it.
+func (c Column) SQLType() string { return cmp.Or(c.SQL, c.Type.SQL()) }
 
 // Table is what a Sink writes to. It is read-only after Bind.
 type Table struct {

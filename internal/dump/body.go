@@ -214,6 +214,7 @@ func (b *body) appendTuple(dst []byte, literals []token) ([]byte, error) {
 			return dst[:start], fmt.Errorf("column %q: %w", c.Name, err)
 		}
 	}
+	tuple.Mark(dst[start:], b.table.Columns)
 	return dst, nil
 }
 

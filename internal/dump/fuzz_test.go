@@ -2,8 +2,6 @@ package dump
 
 import (
 	"bytes"
-	"encoding/binary"
-	"math"
 	"testing"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -53,28 +51,6 @@ func isCanonical(t tuple.Type, field []byte) bool {
 	}
 	b, err := tuple.AppendValue(nil, t, v)
 	return err == nil && bytes.Equal(b[4:], field)
-}
-
-// Times are written as package tuple writes them.
-func FuzzTime(f *testing.F) {
-	for _, us := range []int64{0, -1, minMicros, endMicros - 1, minMicros - 1, endMicros, math.MinInt64, math.MaxInt64, -63082281600000000} {
-		f.Add(us)
-	}
-	f.Fuzz(func(t *testing.T, us int64) {
-		field := binary.BigEndian.AppendUint64(nil, uint64(us))
-		want, err := tuple.Value(tuple.Timestamptz, field)
-		if err != nil {
-			if us >= minMicros && us < endMicros {
-				t.Errorf("%d: %v", us, err)
-			}
-			return
-		}
-		got := string(appendTime(nil, us))
-		at, ok := parseTime(got)
-		if got != want || !ok || microsOf(at) != us {
-			t.Errorf("%d: %s, %v, %v; want %s", us, got, at, ok, want)
-		}
-	})
 }
 
 // Of a body that is accepted, what is written again is the same.

@@ -30,7 +30,8 @@ func appendHead(dst []byte, identity string, m *Meta) []byte {
 	b.WriteString(versionLine + version + "\n" + remark)
 	fmt.Fprintf(b, "-- table: %q %q\n", m.Schema, m.Name)
 	fmt.Fprintf(b, "-- writer: %q\n", identity)
-	fmt.Fprintf(b, "-- created: %s\n", appendTime(nil, microsOf(m.Created)))
+	created, _ := appendTime(nil, m.Created) // checkMeta let it pass
+	fmt.Fprintf(b, "-- created: %s\n", created)
 	fmt.Fprintf(b, "-- library: %q\n", m.Library)
 	fmt.Fprintf(b, "-- sequence: %d to %d\n", m.FirstSeq, m.LastSeq)
 	for _, c := range m.Columns {
@@ -85,7 +86,7 @@ func parseHead(text []byte) (identity string, m Meta, n int, err error) {
 
 var typeNames = func() map[string]tuple.Type {
 	names := map[string]tuple.Type{}
-	for t := tuple.Bool; t <= tuple.UUID; t++ {
+	for t := tuple.Bool; t <= tuple.Types; t++ {
 		names[t.String()] = t
 	}
 	return names

@@ -21,6 +21,7 @@ var sqlTypes = [...]string{
 	tuple.Bool: "BOOLEAN", tuple.Int2: "SMALLINT", tuple.Int4: "INTEGER", tuple.Int8: "BIGINT",
 	tuple.Float4: "REAL", tuple.Float8: "DOUBLE PRECISION", tuple.Text: "TEXT", tuple.Bytea: "BLOB",
 	tuple.Timestamptz: "TEXT", tuple.JSON: "TEXT", tuple.UUID: "TEXT",
+	tuple.Date: "TEXT", tuple.Timestamp: "TEXT", tuple.Local: "TEXT", tuple.Duration: "BIGINT",
 }
 
 func newLayout(t *Table) layout {

@@ -21,7 +21,7 @@ import (
 //	0.1, 1e+300, 9e999, 'NaN'  floats: the fewest digits that give the same
 //	                           number; 9e999 is more than a float can hold, so
 //	                           infinite; SQLite has no NaN
-//	'it''s'                    text, jsonb, uuid, timestamptz
+//	'it''s'                    text, jsonb, uuid, times and dates
 //	CAST(x'0d' AS TEXT)        texts with control characters other than tab and
 //	                           newline, which terminals, shells and transfers
 //	                           do not leave as they are
@@ -33,7 +33,7 @@ const (
 	castAfter    = "' AS TEXT)"
 	notANumber   = "'NaN'"
 	jsonVersion  = 1
-	fixedLengths = "\x00\x01\x02\x04\x08\x04\x08\x00\x00\x08\x00\x10" // by type; 0: any
+	fixedLengths = "\x00\x01\x02\x04\x08\x04\x08\x00\x00\x08\x00\x10\x04\x08\x00\x08" // by type; 0: any
 )
 
 // appendLiteral appends a field that is not NULL. An error says what in it is
@@ -52,7 +52,7 @@ func appendLiteral(dst []byte, t tuple.Type, f []byte) ([]byte, error) {
 		return strconv.AppendInt(dst, int64(int16(binary.BigEndian.Uint16(f))), 10), nil
 	case tuple.Int4:
 		return strconv.AppendInt(dst, int64(int32(binary.BigEndian.Uint32(f))), 10), nil
-	case tuple.Int8:
+	case tuple.Int8, tuple.Duration:
 		return strconv.AppendInt(dst, int64(binary.BigEndian.Uint64(f)), 10), nil
 	case tuple.Float4:
 		return appendFloat(dst, float64(math.Float32frombits(binary.BigEndian.Uint32(f))), 32), nil
@@ -60,12 +60,12 @@ func appendLiteral(dst []byte, t tuple.Type, f []byte) ([]byte, error) {
 		return appendFloat(dst, math.Float64frombits(binary.BigEndian.Uint64(f)), 64), nil
 	case tuple.Bytea:
 		return appendHex(dst, "x'", f, "'"), nil
-	case tuple.Timestamptz:
-		micros := int64(binary.BigEndian.Uint64(f))
-		if micros < minMicros || micros >= endMicros {
-			return dst, fmt.Errorf("%w: %d is outside the range of timestamptz", tuple.ErrMalformed, micros)
+	case tuple.Timestamptz, tuple.Local, tuple.Timestamp, tuple.Date:
+		out, err := tuple.AppendTimeText(append(dst, '\''), t, f)
+		if err != nil {
+			return dst, err
 		}
-		return append(appendTime(append(dst, '\''), micros), '\''), nil
+		return append(out, '\''), nil
 	case tuple.UUID:
 		return appendUUID(dst, f), nil
 	case tuple.JSON:

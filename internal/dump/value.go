@@ -43,8 +43,8 @@ func (d *decoder) value(typ tuple.Type, t token) (driver.Value, error) {
 		return floatValue(t, 32)
 	case typ == tuple.Float8:
 		return floatValue(t, 64)
-	case typ == tuple.Timestamptz:
-		at, ok := parseTime(viewString(t.text))
+	case typ == tuple.Timestamptz, typ == tuple.Local, typ == tuple.Timestamp, typ == tuple.Date:
+		at, ok := tuple.ParseTimeText(typ, viewString(t.text))
 		if !ok || t.kind != textToken {
 			return nil, errLiteral
 		}
@@ -162,6 +162,10 @@ func widens(from, to tuple.Type) bool {
 		return to == tuple.Int4 || to == tuple.Int8
 	case tuple.Float4:
 		return to == tuple.Float4 || to == tuple.Float8
+	case tuple.Timestamptz:
+		return to == tuple.Timestamptz || to == tuple.Local
+	case tuple.Local: // has the instant, the clock and the day
+		return to == tuple.Local || to == tuple.Timestamptz || to == tuple.Timestamp || to == tuple.Date
 	}
 	return from == to
 }

@@ -1,7 +1,6 @@
 package dump
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -139,10 +138,10 @@ func (w *Writer) failed(f *Failed) error {
 	}
 	w.buf = strconv.AppendInt(append(w.buf, ','), int64(f.Attempts), 10)
 	for _, t := range []time.Time{f.First, f.Last} {
-		us := binary.BigEndian.AppendUint64(nil, uint64(microsOf(t)))
-		if w.buf, err = appendLiteral(append(w.buf, ','), tuple.Timestamptz, us); err != nil {
+		if w.buf, err = appendTime(append(w.buf, ",'"...), t); err != nil {
 			return err
 		}
+		w.buf = append(w.buf, '\'')
 	}
 	w.info.Failed++
 	return w.end()

@@ -41,7 +41,8 @@ var goFields = []struct {
 	{[]uint32{pgtype.Float8OID}, tuple.Float8, "a float64"},
 	{[]uint32{pgtype.ByteaOID}, tuple.Bytea, "a []byte"},
 	{[]uint32{pgtype.UUIDOID}, tuple.UUID, "a [16]byte"},
-	{[]uint32{pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID}, tuple.Timestamptz, "a time.Time"},
+	{[]uint32{pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.TimeOID, pgtype.TimetzOID}, tuple.Local, "a time.Time"},
+	{[]uint32{pgtype.IntervalOID}, tuple.Duration, "a time.Duration"},
 	{[]uint32{pgtype.JSONOID, pgtype.JSONBOID}, tuple.JSON, "a json.RawMessage, or give the field the option json"},
 	{nil, tuple.Text, "a string, or a type whose Value method returns the column's text form"},
 }

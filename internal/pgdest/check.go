@@ -11,6 +11,7 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // mismatches collects what keeps a table from taking the rows, each with the
@@ -61,8 +62,11 @@ func compare(t *dest.Table, s *shape) error {
 	case !compareKind(m, t, s):
 		return m.err()
 	}
-	for _, c := range t.Columns {
+	for i, c := range t.Columns {
 		compareColumn(m, t, s, c)
+		if i < t.Keys {
+			compareKeyTime(m, s, c)
+		}
 	}
 	compareGuard(m, t, s)
 	compareRest(m, t, s)
@@ -94,7 +98,7 @@ func alter(s *shape, name string) string {
 func compareColumn(m *mismatches, t *dest.Table, s *shape, c dest.Column) {
 	got, ok := s.columns[c.Name]
 	if !ok {
-		m.add("ALTER TABLE "+s.relation().String()+" ADD COLUMN "+dest.Quote(c.Name)+" "+c.Type.String(),
+		m.add("ALTER TABLE "+s.relation().String()+" ADD COLUMN "+dest.Quote(c.Name)+" "+c.SQLType(),
 			"column %s does not exist", c.Name)
 		return
 	}
@@ -106,6 +110,22 @@ func compareColumn(m *mismatches, t *dest.Table, s *shape, c dest.Column) {
 	}
 	if _, err := transcode.New(c.Type, got.typ); err != nil {
 		m.advise("column %s: %v: %s", c.Name, err, fieldFor(got.typ))
+	}
+}
+
+// compareKeyTime refuses a key of local dates whose rows are told from each
+// other by the instant: two days of it may be one key, and two keys one day.
+func compareKeyTime(m *mismatches, s *shape, c dest.Column) {
+	var typ string
+	switch s.columns[c.Name].typ.OID {
+	case pgtype.DateOID:
+		typ = "date"
+	case pgtype.TimestampOID, pgtype.TimeOID, pgtype.TimetzOID:
+		typ = "timestamp"
+	}
+	if typ != "" && c.Type == tuple.Local {
+		m.advise("key column %s is %s, which takes what the clock of a time.Time shows, and without an option in its tag a key is the instant: "+
+			"give the tag the option type=%s", c.Name, s.columns[c.Name].declared, typ)
 	}
 }
 

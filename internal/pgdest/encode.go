@@ -14,15 +14,16 @@ import (
 // buf. A batch that needs no change is not copied: encode returns nothing.
 // Errors are *dest.Error of one row.
 func (p *plan) encode(buf []byte, b *tuple.Batch) ([]byte, error) {
-	if p.lastCheck == 0 {
+	converts := p.converts || p.marked && !plain(b)
+	if p.lastCheck == 0 && !converts {
 		return nil, nil
 	}
-	if p.converts {
+	if converts {
 		buf = slices.Grow(buf, int(b.Bytes()))
 	}
 	for i := range b.Rows {
 		t := b.Tuple(i)
-		if !p.converts {
+		if !converts {
 			if err := p.checkRow(i, t); err != nil {
 				return nil, err
 			}
@@ -34,6 +35,17 @@ func (p *plan) encode(buf []byte, b *tuple.Batch) ([]byte, error) {
 		}
 	}
 	return buf, nil
+}
+
+// plain tells whether all rows can be sent as they are, for what their own
+// marks tell.
+func plain(b *tuple.Batch) bool {
+	for i := range b.Rows {
+		if !tuple.Plain(b.Data[b.Rows[i].Off:]) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkRow checks the fields of row i.
@@ -53,7 +65,7 @@ func (p *plan) checkRow(i int, t []byte) error {
 // convertRow checks row i and appends it to buf as the destination wants it.
 func (p *plan) convertRow(buf []byte, i int, t []byte) ([]byte, error) {
 	rest := tuple.Fields(t)
-	buf = append(buf, t[:2]...)
+	buf = tuple.AppendHeader(buf, len(p.columns))
 	for c := range p.columns {
 		value, null, next := tuple.Next(rest)
 		col := &p.columns[c]

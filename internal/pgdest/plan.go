@@ -20,6 +20,7 @@ type plan struct {
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
 	converts  bool
+	marked    bool // tuples that are not tuple.Plain need conversion
 }
 
 type columnPlan struct {
@@ -40,10 +41,11 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 			return nil, err // compare found it before
 		}
 		p.columns[i] = columnPlan{Step: step, name: c.Name, notNull: got.notNull && c.Nullable}
-		if step.Convert != nil || step.Check != nil || p.columns[i].notNull {
+		converts := step.Convert != nil && !step.Marked
+		if converts || step.Check != nil || p.columns[i].notNull {
 			p.lastCheck = i + 1
 		}
-		p.converts = p.converts || step.Convert != nil
+		p.converts, p.marked = p.converts || converts, p.marked || step.Marked
 		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
 	}
 	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
-	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // This file holds the SQL, as PostgreSQL has it. What another product of its
@@ -217,7 +216,7 @@ func createSQL(t *dest.Table) []sqltext.SQL {
 	var defs []sqltext.SQL
 	nullable := false
 	for i, c := range t.Columns {
-		def := sqltext.Format("{} {}", sqltext.Ident(c.Name), canonicalTypes[c.Type])
+		def := sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(c.SQLType()))
 		if !c.Nullable {
 			def = sqltext.Format("{} NOT NULL", def)
 		}
@@ -243,14 +242,6 @@ func createSQL(t *dest.Table) []sqltext.SQL {
 		ddl = append(ddl, sqltext.Format("CREATE UNIQUE INDEX ON {} ({}) WHERE {}", table, key, sqltext.Program(t.Where)))
 	}
 	return ddl
-}
-
-// canonicalTypes are the names of the canonical types.
-var canonicalTypes = map[tuple.Type]sqltext.SQL{
-	tuple.Bool: sqltext.Const("boolean"), tuple.Int2: sqltext.Const("smallint"), tuple.Int4: sqltext.Const("integer"),
-	tuple.Int8: sqltext.Const("bigint"), tuple.Float4: sqltext.Const("real"), tuple.Float8: sqltext.Const("double precision"),
-	tuple.Text: sqltext.Const("text"), tuple.Bytea: sqltext.Const("bytea"), tuple.Timestamptz: sqltext.Const("timestamptz"),
-	tuple.JSON: sqltext.Const("jsonb"), tuple.UUID: sqltext.Const("uuid"),
 }
 
 func hasColumn(t *dest.Table, name string) bool {

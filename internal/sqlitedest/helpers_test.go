@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 func col(spec string) dest.Column {
 	words := strings.Fields(spec)
 	c := dest.Column{Column: tuple.Column{Name: words[0]}}
-	for t := tuple.Bool; t <= tuple.UUID; t++ {
+	for t := tuple.Bool; t <= tuple.Types; t++ {
 		if strings.ReplaceAll(t.String(), " ", "") == words[1] {
 			c.Type = t
 		}

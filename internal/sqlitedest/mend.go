@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // differences collects what is wrong with a table and what to do about it. The
@@ -40,6 +41,10 @@ func (d *differences) column(c dest.Column, key bool) {
 	}
 	if ok && c.Nullable && have.notNull && !key {
 		d.add(fmt.Sprintf("column %q is NOT NULL, but the writer has NULL for it: take a field that has no NULL", c.Name))
+	}
+	if ok && key && c.Type == tuple.Local && isDate(have.decl) {
+		d.add(fmt.Sprintf("key column %q is declared %s, and without an option in its tag a key of the type time.Time is the instant: give the tag the option type=date",
+			c.Name, have.decl))
 	}
 }
 

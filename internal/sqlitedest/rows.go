@@ -2,6 +2,7 @@ package sqlitedest
 
 import (
 	"database/sql/driver"
+	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -12,6 +13,7 @@ import (
 // between the calls.
 type rows struct {
 	columns []dest.Column
+	days    []bool // by column: a time is the day that its clock shows
 	batch   *tuple.Batch
 
 	row, col int    // that rest begins with
@@ -20,7 +22,7 @@ type rows struct {
 }
 
 // show begins a new statement over b.
-func (r *rows) show(b *tuple.Batch) { *r = rows{columns: r.columns, batch: b} }
+func (r *rows) show(b *tuple.Batch) { *r = rows{columns: r.columns, days: r.days, batch: b} }
 
 // Len implements vtable.Rows.
 func (r *rows) Len() int { return r.batch.Len() }
@@ -38,9 +40,27 @@ func (r *rows) Value(row, col int) (driver.Value, error) {
 	if null {
 		return nil, nil
 	}
-	v, err := tuple.Value(r.columns[col].Type, field)
+	v, err := r.value(col, field)
 	if err != nil {
 		r.err = dest.RowErrorf(row, r.columns[col].Name, "22000", "column %q: %w", r.columns[col].Name, err)
 	}
 	return v, err
+}
+
+// value returns what SQLite stores of a field. A time whose offset was kept is
+// the instant, in UTC so that texts sort as times do, but in a column of days.
+func (r *rows) value(col int, field []byte) (driver.Value, error) {
+	typ := r.columns[col].Type
+	switch {
+	case typ != tuple.Local:
+		return tuple.Value(typ, field)
+	case !r.days[col]:
+		return tuple.Value(tuple.Timestamptz, tuple.Instant(field))
+	}
+	text, err := tuple.Value(tuple.Local, field)
+	if err != nil {
+		return nil, err
+	}
+	day, _, _ := strings.Cut(text.(string), " ")
+	return day, nil
 }

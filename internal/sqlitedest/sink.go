@@ -151,9 +151,9 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 		return err
 	}
 	var version int64
-	err := transact(ctx, c, func() error {
-		have, err := readShape(ctx, c, s.table.Name)
-		if err != nil {
+	var have *shape
+	err := transact(ctx, c, func() (err error) {
+		if have, err = readShape(ctx, c, s.table.Name); err != nil {
 			return err
 		}
 		if have == nil {
@@ -175,6 +175,7 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
 	}
 	s.stmt, s.version = stmt, version
+	s.show(have)
 	s.db.sinks[s] = struct{}{}
 	return nil
 }
@@ -205,7 +206,16 @@ func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
 		return errors.Join(err, s.forget())
 	}
 	s.version = version
+	s.show(have)
 	return nil
+}
+
+// show makes the rows fit the declared types of the columns.
+func (s *sink) show(have *shape) {
+	s.rows.days = make([]bool, len(s.table.Columns))
+	for i, c := range s.table.Columns {
+		s.rows.days[i] = isDate(have.columns[fold(c.Name)].decl)
+	}
 }
 
 // schemaVersion is a number in the file that every change of a schema raises.

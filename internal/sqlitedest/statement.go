@@ -103,12 +103,23 @@ var declared = map[tuple.Type]string{
 	tuple.Timestamptz: "TIMESTAMP",
 	tuple.JSON:        "TEXT",
 	tuple.UUID:        "TEXT",
+	tuple.Date:        "DATE",
+	tuple.Timestamp:   "TIMESTAMP",
+	tuple.Local:       "TIMESTAMP",
+	tuple.Duration:    "INTEGER",
 }
 
 // textual tells the types that are stored as text.
 func textual(t tuple.Type) bool {
-	return t == tuple.Text || t == tuple.Timestamptz || t == tuple.JSON || t == tuple.UUID
+	switch t {
+	case tuple.Text, tuple.JSON, tuple.UUID, tuple.Timestamptz, tuple.Local, tuple.Timestamp, tuple.Date:
+		return true
+	}
+	return false
 }
+
+// isDate tells a column of days, by its declared type.
+func isDate(decl string) bool { return strings.EqualFold(decl, "DATE") }
 
 // affinity is what SQLite does to values that go into a column.
 type affinity byte
@@ -135,6 +146,10 @@ var holds = map[tuple.Type]string{
 	tuple.Timestamptz: "tan", // never looks like a number
 	tuple.JSON:        "tan", // columns declared JSON are numeric
 	tuple.UUID:        "tan",
+	tuple.Date:        "tan",
+	tuple.Timestamp:   "tan",
+	tuple.Local:       "tan",
+	tuple.Duration:    "ian",
 }
 
 // affinityOf applies SQLite's rules, which look for parts of the type's name.

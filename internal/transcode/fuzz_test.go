@@ -45,7 +45,7 @@ func FuzzConvert(f *testing.F) {
 		"10.0.0.1/8", "::1", "08:00:2b:01:02:03", `\xdead`, `a\\b\001`, "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
 		"\x00\x00\x00\x00\x00\x00\x00\x01", "\x01{}", "NaN", "1e99999999999999999999", "9999999999-01-01", "24:00:00",
 	} {
-		for from := tuple.Bool; from <= tuple.UUID; from++ {
+		for from := tuple.Bool; from <= tuple.Types; from++ {
 			f.Add(uint8(from), []byte(seed))
 		}
 	}

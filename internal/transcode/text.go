@@ -20,8 +20,16 @@ import (
 // toText is the step into string types and enums.
 func toText(from tuple.Type, to Type) (Step, error) {
 	limit := lengthLimit(to)
-	if from == tuple.Text {
+	switch from {
+	case tuple.Text:
 		return Step{Check: limit}, nil
+	case tuple.Bytea:
+		return Step{Check: func(field []byte) error {
+			if err := textOfBytes(field); err != nil || limit == nil {
+				return err
+			}
+			return limit(field)
+		}}, nil
 	}
 	text := textForm(from)
 	if text == nil {
@@ -65,6 +73,16 @@ func textForm(from tuple.Type) func(dst, f []byte) []byte {
 		}
 	case tuple.Timestamptz:
 		return func(dst, f []byte) []byte { return stampText(dst, int64(binary.BigEndian.Uint64(f))) }
+	case tuple.Local: // one instant is one text
+		return func(dst, f []byte) []byte { return stampText(dst, int64(binary.BigEndian.Uint64(tuple.Instant(f)))) }
+	case tuple.Timestamp:
+		return func(dst, f []byte) []byte { return clockText(dst, int64(binary.BigEndian.Uint64(f))) }
+	case tuple.Date:
+		return func(dst, f []byte) []byte { return dateText(dst, int64(int32(binary.BigEndian.Uint32(f)))) }
+	case tuple.Duration:
+		return func(dst, f []byte) []byte {
+			return intervalText(dst, 0, 0, int64(binary.BigEndian.Uint64(f))/1000)
+		}
 	case tuple.JSON:
 		return func(dst, f []byte) []byte { return append(dst, f[1:]...) }
 	case tuple.UUID:
@@ -120,8 +138,14 @@ func fromText(to Type) convertFunc {
 		return func(dst, f []byte) ([]byte, error) { return appendFloatText(dst, to, f) }
 	case pgtype.NumericOID:
 		return func(dst, f []byte) ([]byte, error) { return appendNumeric(dst, to, f) }
-	case pgtype.ByteaOID:
-		return parsed(to, appendBytea)
+	case pgtype.ByteaOID: // every blank is a byte of it
+		return func(dst, f []byte) ([]byte, error) {
+			out, ok := appendBytea(dst, string(f))
+			if !ok {
+				return nil, errorf(badText, "%s is no value of type %s", Shorten(f), to.Name)
+			}
+			return out, nil
+		}
 	case pgtype.UUIDOID:
 		return parsed(to, appendUUID)
 	case pgtype.JSONBOID:
@@ -202,6 +226,32 @@ func mantissa(s string) string {
 	return s
 }
 
+// fromBytes takes bytes for the text of a document.
+func fromBytes(to Type) convertFunc {
+	switch to.OID {
+	case pgtype.JSONBOID, pgtype.JSONOID, pgtype.XMLOID:
+	default:
+		return nil
+	}
+	return func(dst, f []byte) ([]byte, error) {
+		if err := textOfBytes(f); err != nil {
+			return nil, err
+		}
+		if to.OID == pgtype.JSONBOID {
+			dst = append(dst, 1)
+		}
+		return append(dst, f...), nil
+	}
+}
+
+// textOfBytes tells whether bytes are a text.
+func textOfBytes(field []byte) error {
+	if !utf8.Valid(field) || bytes.IndexByte(field, 0) >= 0 {
+		return errorf(badBytes, "%s is no text in UTF-8", Shorten(field))
+	}
+	return nil
+}
+
 // appendBytea takes both notations of the server: \x and hexadecimal digits,
 // or the bytes themselves with \\ for a backslash and \ooo for any byte.
 func appendBytea(dst []byte, s string) ([]byte, bool) {
@@ -251,17 +301,6 @@ func appendUUID(dst []byte, s string) ([]byte, bool) {
 		dst, s = append(dst, byte(b)), s[2:]
 	}
 	return dst, s == ""
-}
-
-// appendInterval takes what the server prints: "1 year 2 mons -3 days 04:05:06.7".
-func appendInterval(dst []byte, s string) ([]byte, bool) {
-	var v pgtype.Interval
-	if err := v.Scan(s); err != nil || !v.Valid {
-		return nil, false
-	}
-	dst = binary.BigEndian.AppendUint64(dst, uint64(v.Microseconds))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(v.Days))
-	return binary.BigEndian.AppendUint32(dst, uint32(v.Months)), true
 }
 
 // appendInet takes an IPv4 or IPv6 address, with /bits or without. A cidr has

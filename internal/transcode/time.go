@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // Times count microseconds, and dates days, from 2000-01-01. The smallest and
@@ -32,16 +34,124 @@ func appendDate(dst []byte, micros int64) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(dst, uint32(int32(days))), nil
 }
 
+// fromClock converts a number of microseconds, by the clock that it was made
+// for, to the day or the time of day that this clock shows.
+func fromClock(to Type, allowed uint32) convertFunc {
+	if to.OID != allowed {
+		return nil
+	}
+	if to.OID == pgtype.DateOID {
+		return func(dst, f []byte) ([]byte, error) { return appendDate(dst, int64(binary.BigEndian.Uint64(f))) }
+	}
+	return func(dst, f []byte) ([]byte, error) {
+		return appendTimeOfDay(dst, int64(binary.BigEndian.Uint64(f))), nil
+	}
+}
+
+func appendTimeOfDay(dst []byte, micros int64) []byte {
+	return binary.BigEndian.AppendUint64(dst, uint64(micros-floorDiv(micros, microsPerDay)*microsPerDay))
+}
+
+// fromLocal converts times that keep their offset: a column with a time zone
+// gets the instant, one without it what the clock shows.
+func fromLocal(to Type) convertFunc {
+	switch to.OID {
+	case pgtype.TimestamptzOID:
+		return func(dst, f []byte) ([]byte, error) { return append(dst, tuple.Instant(f)...), nil }
+	case pgtype.TimestampOID, pgtype.DateOID, pgtype.TimeOID, pgtype.TimetzOID:
+	default:
+		return nil
+	}
+	return func(dst, f []byte) ([]byte, error) {
+		micros, offset, ok := tuple.Clock(f)
+		switch {
+		case !ok:
+			return nil, errorf(timeRange, "a time is out of range for type %s", to.Name)
+		case to.OID == pgtype.DateOID:
+			return appendDate(dst, micros)
+		case to.OID == pgtype.TimeOID:
+			return appendTimeOfDay(dst, micros), nil
+		case to.OID == pgtype.TimetzOID:
+			if offset <= -16*3600 || offset >= 16*3600 {
+				return nil, errorf(zoneRange, "a zone %d seconds from UTC is out of range for type %s", offset, to.Name)
+			}
+			return binary.BigEndian.AppendUint32(appendTimeOfDay(dst, micros), uint32(int32(-offset))), nil
+		}
+		return binary.BigEndian.AppendUint64(dst, uint64(micros)), nil
+	}
+}
+
+// fromDate converts a date to the timestamp of its first moment.
+func fromDate(to Type) convertFunc {
+	if to.OID != pgtype.TimestampOID {
+		return nil
+	}
+	return func(dst, f []byte) ([]byte, error) {
+		days := int64(int32(binary.BigEndian.Uint32(f)))
+		if days < minStamp/microsPerDay || days >= endStamp/microsPerDay {
+			return nil, errorf(timeRange, "a date is out of range for type %s", to.Name)
+		}
+		return binary.BigEndian.AppendUint64(dst, uint64(days*microsPerDay)), nil
+	}
+}
+
+// fromDuration converts nanoseconds to an interval, cut to microseconds, or to
+// the time of day so long after midnight. Numbers are nanoseconds.
+func fromDuration(to Type) convertFunc {
+	read := func(f []byte) int64 { return int64(binary.BigEndian.Uint64(f)) }
+	switch to.OID {
+	case pgtype.IntervalOID:
+		return func(dst, f []byte) ([]byte, error) {
+			return append(binary.BigEndian.AppendUint64(dst, uint64(read(f)/1000)), make([]byte, 8)...), nil
+		}
+	case pgtype.TimeOID:
+		return func(dst, f []byte) ([]byte, error) {
+			if micros := read(f) / 1000; micros >= 0 && micros <= microsPerDay && read(f) >= 0 {
+				return binary.BigEndian.AppendUint64(dst, uint64(micros)), nil
+			}
+			return nil, errorf(timeRange, "%v is out of range for type %s", time.Duration(read(f)), to.Name)
+		}
+	}
+	return fromInt(read, to, numbers...)
+}
+
 // stampText appends a timestamptz as the server prints it in the UTC zone.
 func stampText(dst []byte, micros int64) []byte {
+	if micros == math.MaxInt64 || micros == math.MinInt64 {
+		return clockText(dst, micros)
+	}
+	return appendStamp(dst, micros, "-01-02 15:04:05.999999+00")
+}
+
+// clockText appends a timestamp as the server prints it.
+func clockText(dst []byte, micros int64) []byte {
 	switch micros {
 	case math.MaxInt64:
 		return append(dst, "infinity"...)
 	case math.MinInt64:
 		return append(dst, "-infinity"...)
 	}
+	return appendStamp(dst, micros, "-01-02 15:04:05.999999")
+}
+
+// dateText appends a date as the server prints it.
+func dateText(dst []byte, days int64) []byte {
+	switch days {
+	case math.MaxInt32:
+		return append(dst, "infinity"...)
+	case math.MinInt32:
+		return append(dst, "-infinity"...)
+	}
+	return appendYear(dst, time.Unix(epoch+days*24*60*60, 0).UTC(), "-01-02")
+}
+
+func appendStamp(dst []byte, micros int64, layout string) []byte {
 	seconds := floorDiv(micros, 1_000_000)
-	t := time.Unix(epoch+seconds, (micros-seconds*1_000_000)*1000).UTC()
+	return appendYear(dst, time.Unix(epoch+seconds, (micros-seconds*1_000_000)*1000).UTC(), layout)
+}
+
+// appendYear appends the year of t and, by the layout, what follows it.
+func appendYear(dst []byte, t time.Time, layout string) []byte {
 	year, suffix := t.Year(), ""
 	if year <= 0 {
 		year, suffix = 1-year, " BC"
@@ -50,8 +160,7 @@ func stampText(dst []byte, micros int64) []byte {
 		dst = append(dst, "0000"[:4-len(strconv.Itoa(year))]...)
 	}
 	dst = strconv.AppendInt(dst, int64(year), 10)
-	dst = t.AppendFormat(dst, "-01-02 15:04:05.999999+00")
-	return append(dst, suffix...)
+	return append(t.AppendFormat(dst, layout), suffix...)
 }
 
 func floorDiv(a, b int64) int64 {

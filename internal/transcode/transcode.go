@@ -41,6 +41,9 @@ type Step struct {
 	Convert func(dst, field []byte) ([]byte, error)
 	// Check tells whether the value fits. Nil with Convert, which checks too.
 	Check func(field []byte) error
+	// Marked: Convert is needed only for the fields of tuples that are not
+	// tuple.Plain.
+	Marked bool
 }
 
 // Error says why a value does not fit into the destination's type.
@@ -57,6 +60,8 @@ const (
 	outOfRange   = "22003" // numeric_value_out_of_range
 	badTime      = "22007" // invalid_datetime_format
 	timeRange    = "22008" // datetime_field_overflow
+	zoneRange    = "22009" // invalid_time_zone_displacement_value
+	badBytes     = "22021" // character_not_in_repertoire
 	badText      = "22P02" // invalid_text_representation
 	badBinary    = "22P03" // invalid_binary_representation
 	nameOID      = 19
@@ -99,7 +104,7 @@ func New(from tuple.Type, to Type) (Step, error) {
 	if convert == nil {
 		return Step{}, fmt.Errorf("a column of type %s cannot take %s values", to.Name, from)
 	}
-	return Step{Convert: sized(from, convert)}, nil
+	return Step{Convert: sized(from, convert), Marked: from == tuple.Local && to.OID == pgtype.TimestamptzOID}, nil
 }
 
 // canonical are the types whose binary form the canonical types have, and
@@ -116,6 +121,9 @@ var canonical = map[tuple.Type][]uint32{
 	tuple.Timestamptz: {pgtype.TimestamptzOID, pgtype.TimestampOID}, // a timestamp gets the UTC clock
 	tuple.JSON:        {pgtype.JSONBOID},
 	tuple.UUID:        {pgtype.UUIDOID, pgtype.ByteaOID},
+	tuple.Date:        {pgtype.DateOID},
+	tuple.Timestamp:   {pgtype.TimestampOID},
+	tuple.Duration:    {pgtype.Int8OID},
 }
 
 func same(from tuple.Type, oid uint32) bool {
@@ -147,11 +155,17 @@ func conversion(from tuple.Type, to Type) convertFunc {
 	case tuple.Text:
 		return fromText(to)
 	case tuple.Timestamptz:
-		if to.OID == pgtype.DateOID {
-			return func(dst, f []byte) ([]byte, error) {
-				return appendDate(dst, int64(binary.BigEndian.Uint64(f)))
-			}
-		}
+		return fromClock(to, pgtype.DateOID)
+	case tuple.Timestamp:
+		return fromClock(to, pgtype.TimeOID)
+	case tuple.Local:
+		return fromLocal(to)
+	case tuple.Date:
+		return fromDate(to)
+	case tuple.Duration:
+		return fromDuration(to)
+	case tuple.Bytea:
+		return fromBytes(to)
 	case tuple.JSON:
 		if to.OID == pgtype.JSONOID {
 			return func(dst, f []byte) ([]byte, error) { return append(dst, f[1:]...), nil }
@@ -160,21 +174,22 @@ func conversion(from tuple.Type, to Type) convertFunc {
 	return nil
 }
 
-// sizes are the lengths of fields; types with any length are missing.
+// sizes are the lengths of fields, at least; types with any length are missing.
 var sizes = map[tuple.Type]int{
 	tuple.Bool: 1, tuple.Int2: 2, tuple.Int4: 4, tuple.Int8: 8, tuple.Float4: 4,
-	tuple.Float8: 8, tuple.Timestamptz: 8, tuple.UUID: 16,
+	tuple.Float8: 8, tuple.Timestamptz: 8, tuple.JSON: 1, tuple.UUID: 16,
+	tuple.Date: 4, tuple.Timestamp: 8, tuple.Local: 8, tuple.Duration: 8,
 }
 
 // sized protects convert from fields whose length is not that of their type,
 // which only a damaged tuple has.
 func sized(from tuple.Type, convert convertFunc) convertFunc {
-	size, fixed := sizes[from]
-	if !fixed && from != tuple.JSON {
+	size, fixed := sizes[from], from != tuple.JSON && from != tuple.Local
+	if size == 0 {
 		return convert
 	}
 	return func(dst, field []byte) ([]byte, error) {
-		if fixed && len(field) != size || len(field) == 0 {
+		if len(field) < size || fixed && len(field) != size {
 			return nil, errorf(badBinary, "a field of %d bytes is no %s", len(field), from)
 		}
 		return convert(dst, field)

@@ -129,7 +129,7 @@ func TestTextBecomesWhatTheServerMakesOfIt(t *testing.T) {
 		"numeric":          "0;0.00;1;-1.50;10000;12345.6789;100000000;0.0001;0.00001234;-99990000.0001;1e5;1.5e-7;12e3;NaN;000.100;.5;5.;1234567890123456789012345678901234567890|;-;.;e5;1e;1e200000;x;1-2;--1",
 		"numeric(5,2)":     "0;999.99;-999.99;1.005;0.001|1000;99999",
 		"numeric(3,3)":     "0.999;0|1",
-		"bytea":            `\x;\xDEADbeef;abc;a\\b;\001\377|\x1;\xzz;\400;a\;\12`,
+		"bytea":            `\x;\xDEADbeef;abc;a\\b;\001\377;  abc  ; ;|\x1;\xzz;\400;a\;\12`,
 		"uuid":             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11;{A0EEBC999C0B4EF8BB6D6BB9BD380A11};a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11|a0eebc99;x;{};a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1111",
 		"date":             "2024-02-29;0001-01-01;4714-11-24 BC;2024-02-29 12:30;9999-12-31;infinity;-infinity;1999-12-31;2000-01-01T23:59:59Z|2023-02-29;2024-13-01;x;;2024-2;0000-01-01;2024-01-01 25:00",
 		"timestamp":        "2024-02-29 12:30:15.123456;2024-02-29T12:30;1969-12-31 23:59:59.9999995;2024-01-01 12:00+05;0044-03-15 12:00:00 BC;infinity;2024-06-30 23:59:60;2024-01-01 24:00:00;294276-12-31 23:59:59.999999;4714-11-24 00:00:00 BC|2024-01-01 12:60;2024-01-01 24:00:01;294277-01-01;2024-01-01 12;2024-01-01 12:00+;2024-01-01 12:00+99;4714-11-23 BC",
@@ -137,10 +137,12 @@ func TestTextBecomesWhatTheServerMakesOfIt(t *testing.T) {
 		"timestamptz":      "2024-02-29 12:30:15.123456+02;2024-02-29T12:30:00Z;2024-02-29 12:30:00 -0330;2024-01-01 12:00+05:30:15;2024-01-01;infinity;-infinity;0044-03-15 12:00:00+00 BC|2024-02-30 00:00Z;x",
 		"time":             "12:30;12:30:15.123456;00:00;24:00:00|24:00:01;12;x;12:61;",
 		"time(3)":          "12:30:15.1239",
-		"interval":         "1 day;2 years 3 mons -4 days 05:06:07.8;00:00:01;-00:00:01|x",
-		"inet":             "10.0.0.1;10.0.0.1/24;::1;2001:db8::/32|10.0.0.256;x;10.0.0.1/33;fe80::1%eth0",
-		"cidr":             "10.0.0.0/8;2001:db8::/32;10.0.0.1|10.0.0.1/8;x",
-		"macaddr":          "08:00:2b:01:02:03;08-00-2B-01-02-03;0800.2b01.0203|08:00;x",
+		"interval": "1 day;2 years 3 mons -4 days 05:06:07.8;00:00:01;-00:00:01;-1 day 02:00:00;-1 days +02:00:00;1 day -02:00:00;" +
+			"P1Y2M3DT4H5M6.7S;P-1DT2H;PT36H;P3W;PT-0.000001S;P1.5D;@ 1 year 2 mons -3 days 4 hours 5 mins 6.7 secs ago;@ 0;1.5 weeks;1.5 months;-1.5 days;2 centuries;1.5 hours 30 minutes;" +
+			"3 millennia 1 decade;100:00:00;12:30;15 ms;7 us;2562047788:00:54.775807;-178000000 years;.5 sec|x;P;P1X;1 day x;1 foo;12:60;2562047788:00:54.775808;200000000 years",
+		"inet":    "10.0.0.1;10.0.0.1/24;::1;2001:db8::/32|10.0.0.256;x;10.0.0.1/33;fe80::1%eth0",
+		"cidr":    "10.0.0.0/8;2001:db8::/32;10.0.0.1|10.0.0.1/8;x",
+		"macaddr": "08:00:2b:01:02:03;08-00-2B-01-02-03;0800.2b01.0203|08:00;x",
 	} {
 		to := s.column(declared)
 		step, err := New(tuple.Text, to)
@@ -195,6 +197,23 @@ func TestValueBecomesWhatTheServerMakesOfIt(t *testing.T) {
 		}
 		return i8((v.Unix()-epoch)*1_000_000 + int64(v.Nanosecond()/1000))
 	}
+	local := func(text string) []byte {
+		v, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		field, err := tuple.AppendValue(nil, tuple.Local, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return field[4:]
+	}
+	// What makes a value of the literal; without it is the column's type.
+	casts := map[tuple.Type]string{}
+	for from := tuple.Bool; from <= tuple.Types; from++ {
+		casts[from] = "::" + from.String()
+	}
+	casts[tuple.Local], casts[tuple.Bytea], casts[tuple.Duration] = "", "", "::interval"
 	uuid := []byte("\xa0\xee\xbc\x99\x9c\x0b\x4e\xf8\xbb\x6d\x6b\xb9\xbd\x38\x0a\x11")
 	for _, c := range []struct {
 		from    tuple.Type
@@ -230,6 +249,24 @@ func TestValueBecomesWhatTheServerMakesOfIt(t *testing.T) {
 		{tuple.Timestamptz, i8(endStamp - 1), "294276-12-31 23:59:59.999999+00", "timestamptz timestamp date text"},
 		{tuple.Timestamptz, i8(math.MaxInt64), "infinity", "timestamptz timestamp date text"},
 		{tuple.Timestamptz, i8(math.MinInt64), "-infinity", "timestamptz timestamp date text"},
+		{tuple.Local, at("2024-02-29T12:30:15.12Z"), "2024-02-29 12:30:15.12+00", "timestamptz timestamp timestamp(0) date time time(0) timetz text"},
+		{tuple.Local, local("2024-03-01T00:30:15.12+01:00"), "2024-03-01 00:30:15.12+01", "timestamptz"},
+		{tuple.Local, local("2024-03-01T00:30:15.12+01:00"), "2024-03-01 00:30:15.12", "timestamp timestamp(0) date time"},
+		{tuple.Local, local("2024-02-29T23:30:15.12-12:00"), "2024-02-29 23:30:15.12", "timestamp timestamp(0) date time"},
+		{tuple.Local, local("2024-03-01T00:30:15.12+01:00"), "00:30:15.12+01", "timetz"},
+		{tuple.Local, local("1890-03-01T00:30:15-09:30"), "00:30:15-09:30", "timetz"},
+		{tuple.Local, local("2024-03-01T00:30:15.12+01:00"), "2024-02-29 23:30:15.12+00", "text"},
+		{tuple.Timestamp, at("2024-02-29T12:30:15.12Z"), "2024-02-29 12:30:15.12", "timestamp timestamp(0) time text"},
+		{tuple.Timestamp, i8(minStamp), "4714-11-24 00:00:00 BC", "timestamp time text"},
+		{tuple.Date, be.AppendUint32(nil, 8826), "2024-03-01", "date timestamp text varchar(10)"},
+		{tuple.Date, be.AppendUint32(nil, 1<<32-800000), "0192-09-04 BC", "date timestamp text"},
+		{tuple.Duration, i8(5025_678901_234), "01:23:45.678901", "interval time time(3)"},
+		{tuple.Duration, i8(-360001_000000_000), "-100:00:01", "interval text"},
+		{tuple.Duration, i8(0), "00:00:00", "interval time text"},
+		{tuple.Duration, i8(math.MaxInt64), "2562047:47:16.854775", "interval text"},
+		{tuple.Duration, i8(24 * 3600_000_000_000), "24:00:00", "interval text"},
+		{tuple.Bytea, []byte("<a>ü</a>"), "<a>ü</a>", "text varchar(8) xml"},
+		{tuple.Bytea, []byte(`{"a":  "ü"}`), `{"a":  "ü"}`, "json jsonb text"},
 		{tuple.JSON, []byte("\x01{\"a\": [1, null]}"), `{"a": [1, null]}`, "jsonb json text varchar(16)"},
 		{tuple.UUID, uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "uuid text char(36)"},
 	} {
@@ -250,7 +287,7 @@ func TestValueBecomesWhatTheServerMakesOfIt(t *testing.T) {
 				t.Errorf("%s %s to %s: the server refuses % x: %v", c.from, c.literal, declared, field, err)
 				continue
 			}
-			want, err := s.cast("'"+c.literal+"'::"+c.from.String(), declared)
+			want, err := s.cast("'"+c.literal+"'"+casts[c.from], declared)
 			if err != nil || got != want {
 				t.Errorf("%s %s to %s: stored as %q, the server's cast gives %q, %v", c.from, c.literal, declared, got, want, err)
 			}
@@ -277,6 +314,16 @@ func TestValueThatDoesNotFit(t *testing.T) {
 		{tuple.JSON, []byte("\x01[1,2,3]"), "varchar(3)", tooLong},
 		{tuple.Text, []byte(strings.Repeat("x", 64)), "name", tooLong},
 		{tuple.Int8, []byte{1}, "integer", badBinary},
+		{tuple.Bytea, []byte("\xff"), "text", badBytes},
+		{tuple.Bytea, []byte("a\x00"), "jsonb", badBytes},
+		{tuple.Bytea, []byte("äöüß"), "varchar(3)", tooLong},
+		{tuple.Date, be.AppendUint32(nil, 2000000000), "timestamp", timeRange},
+		{tuple.Duration, be.AppendUint64(nil, math.MaxUint64), "time", timeRange},
+		{tuple.Duration, be.AppendUint64(nil, 24*3600_000_001_000), "time", timeRange},
+		{tuple.Local, be.AppendUint32(be.AppendUint64(nil, 0), 16*3600), "timetz", zoneRange},
+		{tuple.Local, be.AppendUint32(be.AppendUint64(nil, uint64(endStamp-1)), 3600), "date", timeRange},
+		{tuple.Local, []byte{1}, "timestamptz", badBinary},
+		{tuple.Local, []byte{1}, "date", badBinary},
 		{tuple.JSON, nil, "json", badBinary},
 	} {
 		step, err := New(c.from, s.column(c.to))
@@ -297,7 +344,11 @@ func TestPairsThatMakeNoSense(t *testing.T) {
 		tuple.Int8:        "boolean timestamptz date uuid bytea jsonb",
 		tuple.Float8:      "bigint boolean",
 		tuple.Text:        "int[] point tsvector",
-		tuple.Bytea:       "text uuid json bigint",
+		tuple.Bytea:       "uuid bigint date",
+		tuple.Local:       "bigint interval uuid",
+		tuple.Timestamp:   "bigint timestamptz date timetz",
+		tuple.Date:        "bigint timestamptz time",
+		tuple.Duration:    "date timestamptz boolean",
 		tuple.Timestamptz: "bigint time interval",
 		tuple.JSON:        "xml bytea bigint",
 		tuple.UUID:        "bigint json",

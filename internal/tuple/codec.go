@@ -9,9 +9,10 @@ import (
 // TaggedColumn is a column of a Codec with what its struct tag says about it.
 type TaggedColumn struct {
 	Column
-	Key        bool // part of the conflict key
-	InsertOnly bool // never overwritten on conflict
-	Passive    bool // written with an update, but no reason for one
+	Key        bool   // part of the conflict key
+	InsertOnly bool   // never overwritten on conflict
+	Passive    bool   // written with an update, but no reason for one
+	SQL        string // PostgreSQL's type for a column that is made for the field
 }
 
 // Codec turns values of the struct type T into tuples and back. It is made
@@ -25,6 +26,7 @@ type TaggedColumn struct {
 //	passive     written with an update, but no reason for one
 //	nullzero    the zero value is NULL
 //	json        any Go value, stored as JSON
+//	type=T      T is PostgreSQL's type of the column
 //
 // Fields without the tag, or with `db:"-"`, are no columns. Structs embedded
 // by value are flattened.
@@ -35,18 +37,26 @@ type TaggedColumn struct {
 //	json option                jsonb, by encoding/json. Only a nil pointer is
 //	                           NULL: a nil map or slice is the JSON null
 //	                           unless the field is nullzero as well
-//	time.Time                  timestamptz, cut to the microsecond
+//	time.Time                  cut to the microsecond. With type=timestamptz
+//	                           the instant; with type=timestamp, type=time and
+//	                           type=date what the clock of the value's zone
+//	                           shows; else Local, in the key without offset
 //	json.RawMessage            jsonb; nil is NULL
+//	time.Duration              Duration; bigint with type=bigint
 //	sql.Null[T], sql.NullX     the column of T
 //	[16]byte                   uuid
 //	driver.Valuer              text, PostgreSQL's input form of the value;
 //	                           needs sql.Scanner too
 //	encoding.TextMarshaler     text; needs encoding.TextUnmarshaler too
+//	slices, pgtype.Array,      text, PostgreSQL's input form of the array, the
+//	Range, Multirange,         range or the address; nil is NULL
+//	net.HardwareAddr, IPNet
 //	bool                       boolean
 //	int8, uint8, int16         smallint
 //	uint16, int32              integer
 //	uint32, int64, int, uint   bigint; values above its range are refused
 //	uint64                     the same
+//	uint, uint64               text, their digits, with type=numeric
 //	float32, float64           real, double precision
 //	string                     text
 //	[]byte                     bytea; nil is NULL
@@ -98,7 +108,8 @@ func (c *Codec[T]) Append(dst []byte, v *T) ([]byte, error) {
 }
 
 // Decode fills the columns of v from a tuple that Append made and leaves its
-// other fields alone. It copies what it takes. Times come back in UTC, NULL as
+// other fields alone. It copies what it takes. Times come back in UTC, or in a
+// zone of their offset where they kept it, NULL as
 // the field's zero value, numbers inside an interface of a json field as
 // json.Number, which keeps all their digits. Bytes that Append would not have
 // made are an error that wraps ErrMalformed and names the column; v is then

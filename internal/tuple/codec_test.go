@@ -320,11 +320,11 @@ func TestKeyColumnsComeFirst(t *testing.T) {
 	}
 	c := codecOf[row](t)
 	want := []TaggedColumn{
-		{Column: Column{"b", Int2, false}, Key: true},
-		{Column: Column{"c", Int4, false}, Key: true},
-		{Column: Column{"a", Text, false}, InsertOnly: true},
-		{Column: Column{"d", Bool, true}, Passive: true},
-		{Column: Column{"e", Bool, true}},
+		{Column: Column{"b", Int2, false}, Key: true, SQL: "smallint"},
+		{Column: Column{"c", Int4, false}, Key: true, SQL: "integer"},
+		{Column: Column{"a", Text, false}, InsertOnly: true, SQL: "text"},
+		{Column: Column{"d", Bool, true}, Passive: true, SQL: "boolean"},
+		{Column: Column{"e", Bool, true}, SQL: "boolean"},
 	}
 	if got := c.Fields(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

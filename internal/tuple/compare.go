@@ -20,7 +20,8 @@ const (
 )
 
 var collations = map[Type]collation{
-	Int2: byInt, Int4: byInt, Int8: byInt, Timestamptz: byInt, Float4: byFloat, Float8: byFloat,
+	Int2: byInt, Int4: byInt, Int8: byInt, Timestamptz: byInt, Local: byInt, Date: byInt, Timestamp: byInt, Duration: byInt,
+	Float4: byFloat, Float8: byFloat,
 }
 
 // NewKeyOrder makes the order for the given key columns. Numbers and times

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 	"time"
 	"unsafe"
 )
@@ -20,14 +21,19 @@ func (p *plan) decode(t []byte, row unsafe.Pointer) error {
 		return err
 	}
 	rest := Fields(t)
+	marked := false
 	for i := range p.fields {
 		f := &p.fields[i]
 		var value []byte
 		var null bool
 		value, null, rest = Next(rest)
+		marked = marked || f.Type == Local && len(value) == localSize
 		if err := f.decode(row, value, null); err != nil {
 			return fmt.Errorf("column %q (field %s): %w", f.Name, f.goName, err)
 		}
+	}
+	if marked == Plain(t) {
+		return malformed("the mark for offsets is wrong")
 	}
 	return nil
 }
@@ -92,12 +98,18 @@ func (f *field) decodeOwn(p unsafe.Pointer, value []byte) error {
 		*(*string)(p) = string(value)
 	case opBytes:
 		*(*[]byte)(p) = append([]byte{}, value...)
-	case opTime:
-		t, ok := timeOf(integer(value))
-		if !ok {
-			return malformed("%d is outside the range of timestamptz", integer(value))
+	case opTime, opInstant:
+		t, err := timeValue(f.Type, value)
+		if err != nil {
+			return err
 		}
 		*(*time.Time)(p) = t
+	case opDigits64, opDigits:
+		n, err := strconv.ParseUint(viewString(value), 10, int(f.leaf.Size())*8)
+		if err != nil {
+			return malformed("%s is no %v", show(viewString(value), maxShown), f.leaf)
+		}
+		reflect.NewAt(f.leaf, p).Elem().SetUint(n)
 	case opRawJSON:
 		text, err := jsonText(value)
 		if err != nil {
@@ -125,7 +137,7 @@ func (f *field) decodeInt(p unsafe.Pointer, n int64) error {
 	return nil
 }
 
-// integer reads an Int2, Int4, Int8 or Timestamptz of the right length.
+// integer reads a field of a type that counts, of the right length.
 func integer(value []byte) int64 {
 	switch len(value) {
 	case 2:

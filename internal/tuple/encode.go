@@ -23,10 +23,14 @@ func (p *plan) append(dst []byte, row, shared unsafe.Pointer) ([]byte, error) {
 	for i := range p.fields {
 		f := &p.fields[i]
 		var fault *FieldError
+		from := len(dst)
 		if f.op.foreign() {
 			dst, fault = f.appendForeign(dst, shared)
 		} else {
 			dst, fault = f.append(dst, row)
+		}
+		if f.Type == Local && len(dst)-from == 4+localSize {
+			dst[start] |= localBit
 		}
 		if fault == nil && len(dst)-start > MaxLen {
 			fault = &FieldError{Reason: fmt.Sprintf("with it the row has %d bytes, %d are the limit", len(dst)-start, MaxLen)}
@@ -81,7 +85,13 @@ func (f *field) append(dst []byte, row unsafe.Pointer) ([]byte, *FieldError) {
 	case opBytes:
 		return appendBytea(dst, *(*[]byte)(p))
 	case opTime:
-		return appendTime(dst, *(*time.Time)(p))
+		return appendTime(dst, f.Type, *(*time.Time)(p))
+	case opInstant:
+		return appendTime(dst, Timestamptz, *(*time.Time)(p))
+	case opDigits64:
+		return appendDigits(dst, *(*uint64)(p)), nil
+	case opDigits:
+		return appendDigits(dst, uint64(*(*uint)(p))), nil
 	case opRawJSON:
 		return appendJSON(dst, *(*json.RawMessage)(p))
 	default: // opUUID
@@ -124,10 +134,17 @@ func appendUint(dst []byte, v uint64) ([]byte, *FieldError) {
 	if v > math.MaxInt64 {
 		return dst, &FieldError{
 			Value:  strconv.FormatUint(v, 10),
-			Reason: "above the range of bigint; make the field a string, or a type with a Value method that returns the digits, for a numeric column",
+			Reason: "above the range of bigint; give the tag the option type=numeric(20) and the column that type",
 		}
 	}
 	return appendInt8(dst, int64(v)), nil
+}
+
+// appendDigits appends a text.
+func appendDigits(dst []byte, v uint64) []byte {
+	var digits [20]byte
+	text := strconv.AppendUint(digits[:0], v, 10)
+	return append(appendLen(dst, len(text)), text...)
 }
 
 // The database knows one NaN, and in a key -0 and 0 are the same: then they
@@ -179,15 +196,4 @@ func appendJSON(dst, text []byte) ([]byte, *FieldError) {
 	}
 	dst = append(appendLen(dst, 1+len(text)), jsonVersion)
 	return append(dst, text...), nil
-}
-
-func appendTime(dst []byte, t time.Time) ([]byte, *FieldError) {
-	us, ok := microseconds(t)
-	if !ok {
-		return dst, &FieldError{
-			Value:  strconv.FormatInt(t.Unix(), 10) + " seconds from 1970",
-			Reason: "outside the range of timestamptz, 4714-11-24 BC to 294276 AD",
-		}
-	}
-	return appendInt8(dst, us), nil
 }

@@ -41,7 +41,7 @@ func TestFaultsNameColumnFieldAndValue(t *testing.T) {
 		},
 		{
 			row{named: key, Zero: 3, N: math.MaxUint64},
-			FieldError{Column: "n", Field: "N", Key: "(name, zero)=('O'Brien', 3)", Value: "18446744073709551615", Reason: "above the range of bigint; make the field a string, or a type with a Value method that returns the digits, for a numeric column"},
+			FieldError{Column: "n", Field: "N", Key: "(name, zero)=('O'Brien', 3)", Value: "18446744073709551615", Reason: "above the range of bigint; give the tag the option type=numeric(20) and the column that type"},
 		},
 		{
 			row{named: key, Zero: 3, At: time.Unix(1<<50, 0)},

@@ -71,6 +71,8 @@ func (f *field) callEncoder(dst []byte, v any) (out []byte, null bool, err error
 		}
 		out, err = appendDriverValue(dst, value)
 		return out, value == nil, err
+	case opPG:
+		return appendPG(dst, f.oid, v)
 	default: // opText
 		text, err := v.(encoding.TextMarshaler).MarshalText()
 		return append(dst, text...), false, err
@@ -128,6 +130,11 @@ func (f *field) decodeForeign(p unsafe.Pointer, value []byte) error {
 			return malformed("%s", fault)
 		}
 		return f.scanText(v, string(value))
+	case opPG:
+		if fault := textFault(viewString(value)); fault != "" {
+			return malformed("%s", fault)
+		}
+		return f.callDecoder(func() error { return scanPG(f.oid, append([]byte{}, value...), v.Interface()) })
 	default: // opText
 		if fault := textFault(viewString(value)); fault != "" {
 			return malformed("%s", fault)

@@ -1,6 +1,7 @@
 package tuple
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -109,50 +110,38 @@ func (p *plan) duplicate(column string) error {
 	return nil
 }
 
-// newField compiles the struct field sf with the tag `db:"tag"`.
-func newField(sf reflect.StructField, tag string) (field, error) {
+// newField compiles the struct field sf with the tag `db:"text"`.
+func newField(sf reflect.StructField, text string) (field, error) {
 	if !sf.IsExported() {
 		return field{}, fmt.Errorf("has a db tag, but is not exported")
 	}
-	column, options, _ := strings.Cut(tag, ",")
+	column, options, _ := strings.Cut(text, ",")
 	if err := checkName(column); err != nil {
 		return field{}, err
 	}
 	f := field{goType: sf.Type}
 	f.Name = column
-	var asJSON bool
-	for options != "" {
-		var option string
-		option, options, _ = strings.Cut(options, ",")
-		switch option {
-		case "key":
-			f.Key = true
-		case "insertonly":
-			f.InsertOnly = true
-		case "passive":
-			f.Passive = true
-		case "nullzero":
-			f.nullzero = true
-		case "json":
-			asJSON = true
-		default:
-			return field{}, fmt.Errorf("column %q: unknown option %q; there are key, insertonly, passive, nullzero and json", column, option)
-		}
+	tag, err := parseTag(options)
+	if err == nil {
+		f.form, err = formOf(sf.Type, &tag)
 	}
-	var err error
-	if f.form, err = formOf(sf.Type, asJSON); err != nil {
+	if err != nil {
 		return field{}, fmt.Errorf("column %q: %w", column, err)
 	}
-	f.Type = f.typ
+	f.Type, f.Key, f.InsertOnly, f.Passive = f.typ, tag.key, tag.insertOnly, tag.passive
 	switch {
 	case f.Key && (f.InsertOnly || f.Passive):
 		return field{}, fmt.Errorf("column %q: a key column is never overwritten; drop insertonly and passive", column)
 	case f.Key && f.Type == JSON:
 		return field{}, fmt.Errorf("column %q: jsonb cannot be part of the key, since two texts may be one value", column)
 	}
-	f.nullzero = f.nullzero && len(f.path) == 0
+	if f.Key && f.Type == Local {
+		f.op = opInstant // the bytes of a key tell which rows are of one, whatever the column proves to be
+	}
+	f.SQL = cmp.Or(tag.sql, f.sql, f.typ.SQL())
+	f.nullzero = tag.nullZero && len(f.path) == 0
 	f.always = !f.nullzero && len(f.path) == 0
-	f.Nullable = !f.Key && (f.nullzero || len(f.path) > 0 || f.op == opValuer)
+	f.Nullable = !f.Key && (f.nullzero || len(f.path) > 0 || f.op == opValuer || f.op == opPG)
 	return f, nil
 }
 

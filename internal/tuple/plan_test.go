@@ -75,8 +75,14 @@ func TestUnusableTypes(t *testing.T) {
 			A map[string]int `db:"a"`
 		}{}, "map[string]int is not a column type"},
 		{struct {
-			A []string `db:"a"`
-		}{}, "[]string is not a column type"},
+			A []struct{ X int } `db:"a"`
+		}{}, "[]struct { X int } is not a column type"},
+		{struct {
+			A []chan int `db:"a"`
+		}{}, "[]chan int is not a column type"},
+		{struct {
+			A int `db:"a,type=int; DROP TABLE x"`
+		}{}, "that is no name of a type"},
 		{struct {
 			A chan int `db:"a"`
 		}{}, "chan int is not a column type"},
@@ -93,8 +99,8 @@ func TestUnusableTypes(t *testing.T) {
 			A **int `db:"a"`
 		}{}, "**int is a pointer to a pointer"},
 		{struct {
-			A sql.Null[[]int] `db:"a"`
-		}{}, "[]int is not a column type"},
+			A sql.Null[[]any] `db:"a"`
+		}{}, "[]interface {} is not a column type"},
 		{struct {
 			A func() `db:"a,json"`
 		}{}, "func() cannot be JSON"},

@@ -14,6 +14,10 @@
 //		} field[fields]
 //	}
 //
+// The one exception are Local fields, times that keep their offset from UTC: a
+// tuple that has one with an offset has the bit localBit in its field count,
+// and must be converted before it is sent (see Plain).
+//
 // The key columns come first, so that the bytes of a row's key are one
 // contiguous prefix of the tuple (see Key).
 package tuple
@@ -43,15 +47,34 @@ const (
 	Timestamptz                 // timestamptz: int64 microseconds since 2000-01-01 00:00 UTC
 	JSON                        // jsonb: the version byte 1, then JSON text
 	UUID                        // uuid: 16 bytes
+	Date                        // date: int32 days since 2000-01-01
+	Timestamp                   // timestamp: int64 microseconds since 2000-01-01 00:00 by the clock on the wall
+	Local                       // timestamptz, and behind it, unless zero, int32 seconds by which its clock is ahead of UTC
+	Duration                    // bigint: nanoseconds
 )
 
 var typeNames = [...]string{
 	Bool: "boolean", Int2: "smallint", Int4: "integer", Int8: "bigint",
 	Float4: "real", Float8: "double precision", Text: "text", Bytea: "bytea",
-	Timestamptz: "timestamptz", JSON: "jsonb", UUID: "uuid",
+	Timestamptz: "timestamptz", JSON: "jsonb", UUID: "uuid", Date: "date", Timestamp: "timestamp",
+	Local: "timestamptz with offset", Duration: "duration",
 }
 
-// String returns PostgreSQL's name of the type.
+// Types is the number of types: they count from 1.
+const Types = Type(len(typeNames) - 1)
+
+// SQL returns PostgreSQL's type for a column that is made for the values.
+func (t Type) SQL() string {
+	switch t {
+	case Local:
+		return typeNames[Timestamptz]
+	case Duration:
+		return "interval"
+	}
+	return t.String()
+}
+
+// String returns the name of the type: that of PostgreSQL where it has one.
 func (t Type) String() string {
 	if int(t) < len(typeNames) && typeNames[t] != "" {
 		return typeNames[t]
@@ -162,6 +185,26 @@ func Key(t []byte, n int) []byte {
 	return t[2:end]
 }
 
+// localBit is in the first byte of a tuple that is not Plain.
+const localBit = 0x40
+
+// Plain reports whether the bytes of a tuple can be sent as they are. If not,
+// it has Local fields with an offset.
+func Plain(t []byte) bool { return t[0]&localBit == 0 }
+
+// Mark makes a whole tuple of one that was put together of a header and of
+// fields of the columns, and takes the mark off one that need not have it.
+func Mark(t []byte, cols []Column) {
+	t[0] &^= localBit
+	rest := Fields(t)
+	for _, c := range cols {
+		var value []byte
+		if value, _, rest = Next(rest); c.Type == Local && len(value) == localSize {
+			t[0] |= localBit
+		}
+	}
+}
+
 // ErrMalformed is what Check wraps.
 var ErrMalformed = errors.New("malformed tuple")
 
@@ -171,7 +214,7 @@ func Check(t []byte, fields int) error {
 	if len(t) < 2 {
 		return fmt.Errorf("%w: %d bytes, shorter than a field count", ErrMalformed, len(t))
 	}
-	if n := int(int16(binary.BigEndian.Uint16(t))); n != fields {
+	if n := int(int16(binary.BigEndian.Uint16(t) &^ (localBit << 8))); n != fields {
 		return fmt.Errorf("%w: %d fields, want %d", ErrMalformed, n, fields)
 	}
 	rest := t[2:]

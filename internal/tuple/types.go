@@ -17,6 +17,8 @@ type form struct {
 	op   op
 	path []step       // from the struct field to the value
 	leaf reflect.Type // type of the value at the end of the path
+	oid  uint32       // opPG: of the PostgreSQL type whose text it is
+	sql  string       // the type of a column that is made for it; empty: that of typ
 }
 
 // op names what is at the end of a path, and so how to encode and decode it.
@@ -39,12 +41,16 @@ const (
 	opString
 	opBytes
 	opTime
+	opInstant // of a Local without its offset
 	opRawJSON
 	opUUID
+	opDigits64 // unsigned, as text
+	opDigits
 	// From here on encoding runs code that is not ours.
 	opJSON
 	opValuer
 	opText
+	opPG
 )
 
 func (o op) foreign() bool { return o >= opJSON }
@@ -65,6 +71,7 @@ const (
 
 var (
 	timeType    = reflect.TypeFor[time.Time]()
+	spanType    = reflect.TypeFor[time.Duration]()
 	rawJSONType = reflect.TypeFor[json.RawMessage]()
 	nullPkgPath = reflect.TypeFor[sql.NullBool]().PkgPath()
 
@@ -94,30 +101,38 @@ var kinds = map[reflect.Kind]form{
 
 // formOf decides how a struct field of type t is stored. Its cases stand in
 // the order that the comment of Codec gives.
-func formOf(t reflect.Type, asJSON bool) (form, error) {
+func formOf(t reflect.Type, tag *tag) (form, error) {
 	if t.Kind() == reflect.Pointer {
-		if t.Elem().Kind() == reflect.Pointer && !asJSON {
+		if t.Elem().Kind() == reflect.Pointer && !tag.json {
 			return form{}, fmt.Errorf("%v is a pointer to a pointer", t)
 		}
-		return via(step{kind: stepPointer}, t.Elem(), asJSON)
+		return via(step{kind: stepPointer}, t.Elem(), tag)
 	}
 	switch {
 	case t == rawJSONType:
 		return form{typ: JSON, op: opRawJSON, leaf: t, path: []step{{kind: stepSlice}}}, nil
-	case asJSON:
+	case tag.json:
 		return jsonForm(t)
 	case t == timeType:
-		return form{typ: Timestamptz, op: opTime, leaf: t}, nil
+		return form{typ: tag.timeType(), op: opTime, leaf: t}, nil
+	case t == spanType && tag.base != "int8":
+		return form{typ: Duration, op: opInt64, leaf: t}, nil
 	case isSQLNull(t):
-		return via(step{kind: stepValid, off: t.Field(1).Offset}, t.Field(0).Type, false)
+		return via(step{kind: stepValid, off: t.Field(1).Offset}, t.Field(0).Type, tag)
 	case t.Kind() == reflect.Array && t.Len() == 16 && t.Elem().Kind() == reflect.Uint8:
 		return form{typ: UUID, op: opUUID, leaf: t}, nil
 	}
 	if f, ok, err := methodForm(t); ok || err != nil {
 		return f, err
 	}
+	if f, ok, err := pgForm(t); ok || err != nil {
+		return f, err
+	}
 	if f, ok := kinds[t.Kind()]; ok {
 		f.leaf = t
+		if op, ok := digits[f.op]; ok && tag.base == "numeric" {
+			f.typ, f.op = Text, op
+		}
 		return f, nil
 	}
 	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
@@ -126,13 +141,17 @@ func formOf(t reflect.Type, asJSON bool) (form, error) {
 	return form{}, fmt.Errorf("%v is not a column type; add the json option, or give the type the methods of driver.Valuer and sql.Scanner", t)
 }
 
+// digits are the operations of integers whose values a bigint may not hold,
+// and those that make texts of them.
+var digits = map[op]op{opUint64: opDigits64, opUint: opDigits}
+
 // via is the form of a value behind the step s.
-func via(s step, t reflect.Type, asJSON bool) (form, error) {
-	if t.Kind() == reflect.Pointer && asJSON {
+func via(s step, t reflect.Type, tag *tag) (form, error) {
+	if t.Kind() == reflect.Pointer && tag.json {
 		// The rest of the pointers are for encoding/json to follow.
 		return form{typ: JSON, op: opJSON, leaf: t, path: []step{s}}, nil
 	}
-	f, err := formOf(t, asJSON)
+	f, err := formOf(t, tag)
 	f.path = append([]step{s}, f.path...)
 	return f, err
 }
@@ -163,11 +182,11 @@ func methodForm(t reflect.Type) (f form, ok bool, err error) {
 	case p.Implements(valuerType) && !p.Implements(scannerType):
 		return form{}, false, fmt.Errorf("%v has a Value method (driver.Valuer), but %v no Scan (sql.Scanner) to decode it", t, p)
 	case p.Implements(valuerType):
-		return form{typ: Text, op: opValuer, leaf: t}, true, nil
+		return form{typ: Text, op: opValuer, leaf: t, sql: knownSQL(t)}, true, nil
 	case p.Implements(textMarshalerType) && !p.Implements(textUnmarshalerType):
 		return form{}, false, fmt.Errorf("%v has MarshalText, but %v no UnmarshalText to decode it", t, p)
 	case p.Implements(textMarshalerType):
-		return form{typ: Text, op: opText, leaf: t}, true, nil
+		return form{typ: Text, op: opText, leaf: t, sql: knownSQL(t)}, true, nil
 	}
 	return form{}, false, nil
 }
@@ -178,7 +197,7 @@ func (f *field) isZero(p unsafe.Pointer) bool {
 	switch {
 	case f.op == opString:
 		return *(*string)(p) == ""
-	case f.op == opTime:
+	case f.op == opTime, f.op == opInstant:
 		return (*time.Time)(p).IsZero()
 	case f.op.foreign():
 		return false

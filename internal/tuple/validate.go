@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -128,33 +127,6 @@ func isLowSurrogate(text []byte) bool {
 	}
 	r := escaped(text)
 	return r >= 0xdc00 && r <= 0xdfff
-}
-
-// The range of timestamptz in microseconds from its epoch, the end excluded,
-// and that epoch, 2000-01-01, in seconds from 1970.
-const (
-	minMicros = -211813488000000000 // 4714-11-24 BC
-	endMicros = 9223371331200000000 // 294277-01-01
-	pgEpoch   = 946684800
-)
-
-// microseconds cuts t to what timestamptz holds of it: towards the past, as
-// pgx does.
-func microseconds(t time.Time) (us int64, ok bool) {
-	sec := t.Unix()
-	if sec < minMicros/1e6+pgEpoch || sec >= endMicros/1e6+pgEpoch {
-		return 0, false
-	}
-	return (sec-pgEpoch)*1e6 + int64(t.Nanosecond()/1000), true
-}
-
-// timeOf is the inverse of microseconds, in UTC.
-func timeOf(us int64) (t time.Time, ok bool) {
-	if us < minMicros || us >= endMicros {
-		return time.Time{}, false
-	}
-	sec, rest := us/1e6, us%1e6
-	return time.Unix(sec+pgEpoch, rest*1000).UTC(), true
 }
 
 // viewString is b as a string, without a copy: for as long as b stays as it is.

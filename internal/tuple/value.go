@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 )
 
@@ -14,11 +13,8 @@ import (
 var fixedSize = [...]int{
 	Bool: 1, Int2: 2, Int4: 4, Int8: 8, Float4: 4, Float8: 8,
 	Text: 0, Bytea: 0, Timestamptz: 8, JSON: 0, UUID: 16,
+	Date: 4, Timestamp: 8, Local: 0, Duration: 8,
 }
-
-// timeLayout is the text of a Timestamptz in SQLite. Its texts sort as their
-// times do from year 0 to 9999; other years have a sign or more digits.
-const timeLayout = "2006-01-02 15:04:05.000000-07:00"
 
 // Value returns the SQLite value of a field of type t, nil for a nil field,
 // which is NULL:
@@ -28,7 +24,8 @@ const timeLayout = "2006-01-02 15:04:05.000000-07:00"
 //	real, double       float64; the text NaN, since SQLite takes a NaN for NULL
 //	text, jsonb        string
 //	bytea              []byte
-//	timestamptz        string, 2006-01-02 15:04:05.000000+00:00
+//	times, dates       string, see AppendTimeText
+//	duration           int64, nanoseconds
 //	uuid               string, with hyphens
 //
 // The result shares no memory with field. Texts are taken as they are; a field
@@ -49,7 +46,7 @@ func Value(t Type, field []byte) (driver.Value, error) {
 			return nil, malformed("0x%02x for a boolean", field[0])
 		}
 		return int64(field[0]), nil
-	case Int2, Int4, Int8:
+	case Int2, Int4, Int8, Duration:
 		return integer(field), nil
 	case Float4:
 		return floatValue(float64(math.Float32frombits(binary.BigEndian.Uint32(field)))), nil
@@ -59,12 +56,13 @@ func Value(t Type, field []byte) (driver.Value, error) {
 		return string(field), nil
 	case Bytea:
 		return append([]byte{}, field...), nil
-	case Timestamptz:
-		at, ok := timeOf(integer(field))
-		if !ok {
-			return nil, malformed("%d is outside the range of timestamptz", integer(field))
+	case Timestamptz, Local, Timestamp, Date:
+		var text [48]byte
+		out, err := AppendTimeText(text[:0], t, field)
+		if err != nil {
+			return nil, err
 		}
-		return at.Format(timeLayout), nil
+		return string(out), nil
 	case JSON:
 		if len(field) == 0 || field[0] != jsonVersion {
 			return nil, malformed("jsonb without its version byte")
@@ -85,8 +83,8 @@ func floatValue(v float64) driver.Value {
 // AppendValue appends the field of type t, its length included, whose SQLite
 // value is v. It is the inverse of Value and takes nothing else, except what
 // a SQLite driver may make of such a value: bool for a boolean, time.Time for
-// a timestamptz, int64 for a float without fraction. dst keeps its length on
-// an error.
+// the types of times, int64 for a float without fraction. dst keeps its length
+// on an error. A tuple made of such fields is not whole before Mark.
 func AppendValue(dst []byte, t Type, v driver.Value) ([]byte, error) {
 	out, fault := appendValue(dst, t, v)
 	if fault != nil {
@@ -114,8 +112,8 @@ func appendValue(dst []byte, t Type, v driver.Value) ([]byte, *FieldError) {
 			return appendBytea(dst, v)
 		}
 	case time.Time:
-		if t == Timestamptz {
-			return appendTime(dst, v)
+		if t.isTime() {
+			return appendTime(dst, t, v)
 		}
 	}
 	return wrongValue(dst, v)
@@ -137,7 +135,7 @@ func appendIntValue(dst []byte, t Type, v int64) ([]byte, *FieldError) {
 	case Int4:
 		ok = v == int64(int32(v))
 		dst = appendInt4(dst, int32(v))
-	case Int8:
+	case Int8, Duration:
 		dst = appendInt8(dst, v)
 	case Float4, Float8:
 		if x := float64(v); x < 1<<63 && int64(x) == v {
@@ -172,11 +170,11 @@ func appendStringValue(dst []byte, t Type, s string) ([]byte, *FieldError) {
 		return appendText(dst, s)
 	case JSON:
 		return appendJSON(dst, []byte(s))
-	case Timestamptz:
-		if at, ok := parseTime(s); ok {
-			return appendTime(dst, at)
+	case Timestamptz, Local, Timestamp, Date:
+		if at, ok := ParseTimeText(t, s); ok {
+			return appendTime(dst, t, at)
 		}
-		return dst, &FieldError{Value: show(s, maxShown), Reason: "want the form 2006-01-02 15:04:05.000000+00:00"}
+		return dst, &FieldError{Value: show(s, maxShown), Reason: "want the form " + timeForms[t]}
 	case UUID:
 		if u, ok := parseUUID(s); ok {
 			return append(appendLen(dst, 16), u[:]...), nil
@@ -190,24 +188,10 @@ func appendStringValue(dst []byte, t Type, s string) ([]byte, *FieldError) {
 	return wrongValue(dst, s)
 }
 
-// parseTime reads what Value writes and nothing else.
-func parseTime(s string) (time.Time, bool) {
-	yearEnd := len(s) - len("-01-02 15:04:05.000000+00:00")
-	if yearEnd < 4 || yearEnd > 7 {
-		return time.Time{}, false
-	}
-	year, err := strconv.Atoi(s[:yearEnd])
-	if err != nil {
-		return time.Time{}, false
-	}
-	// time.Parse takes years of four digits only. 2000 was a leap year, so it
-	// has every date that the real year may have.
-	t, err := time.Parse(timeLayout, "2000"+s[yearEnd:])
-	if err != nil {
-		return time.Time{}, false
-	}
-	t = t.AddDate(year-2000, 0, 0).UTC()
-	return t, t.Format(timeLayout) == s
+// timeForms are the texts that AppendTimeText makes.
+var timeForms = map[Type]string{
+	Timestamptz: "2006-01-02 15:04:05.000000+00:00", Local: "2006-01-02 15:04:05.000000+07:00",
+	Timestamp: "2006-01-02 15:04:05.000000", Date: "2006-01-02",
 }
 
 func formatUUID(u []byte) string {
