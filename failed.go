@@ -13,47 +13,53 @@ import (
 // are those whose values the destination lacks, and trying them again never
 // overwrites anything newer: what is newer is still waiting behind them.
 
-// failedKeys knows the keys of the failed rows, each with their arrival
-// numbers. It is empty for tables without a key.
-type failedKeys map[string][]int64
+// failedKeys knows the keys of the failed rows, which are columns wide. For
+// tables without a key, of which columns is 0, it stays empty. What a method
+// costs depends on the rows that it is about, not on how many have failed.
+type failedKeys struct {
+	columns int
+	seqs    map[string][]int64 // by key, ascending
+	key     map[int64]string   // by sequence number
+}
+
+func newFailedKeys(columns int) *failedKeys {
+	return &failedKeys{columns: columns, seqs: map[string][]int64{}, key: map[int64]string{}}
+}
 
 // judge splits what a flush could not store, and what failed before, into the
 // failures to keep and the numbers of the earlier ones that a stored row of the
-// flush supersedes.
-func (k failedKeys) judge(f *flush, keys int) (kept []stage.Failure, superseded []int64) {
+// flush supersedes. Those that are in the flush themselves are among these.
+func (k *failedKeys) judge(f *flush) (kept []stage.Failure, superseded []int64) {
 	kept = f.failures()
-	if keys == 0 || len(kept) == 0 && len(k) == 0 {
+	if k.columns == 0 || len(kept) == 0 && len(k.key) == 0 {
 		return kept, nil
 	}
-	newest := k.newestStored(f, kept, keys)
-	for key, seqs := range k {
-		for _, seq := range seqs {
-			if seq < newest[key] {
-				superseded = append(superseded, seq)
-			}
-		}
+	newest := k.newestStored(f, kept)
+	for key, stored := range newest {
+		seqs := k.seqs[key]
+		older, _ := slices.BinarySearch(seqs, stored)
+		superseded = append(superseded, seqs[:older]...)
 	}
 	kept = slices.DeleteFunc(kept, func(f stage.Failure) bool {
-		return f.Seq < newest[string(tuple.Key(f.Tuple, keys))]
+		return f.Seq < newest[string(tuple.Key(f.Tuple, k.columns))]
 	})
 	return kept, superseded
 }
 
-// newestStored returns, for each key of a failed row, the number of the newest
-// row of that key that the flush has stored, 0 if it has stored none.
-func (k failedKeys) newestStored(f *flush, failed []stage.Failure, keys int) map[string]int64 {
-	newest := make(map[string]int64, len(k)+len(failed))
-	for key := range k {
-		newest[key] = 0
-	}
+// newestStored returns the number of the newest row that the flush has stored,
+// for each key of which it has stored one and a row has failed, earlier or in
+// the flush.
+func (k *failedKeys) newestStored(f *flush, failed []stage.Failure) map[string]int64 {
+	inFlush := make(map[string]bool, len(failed))
 	for i := range failed {
-		newest[string(tuple.Key(failed[i].Tuple, keys))] = 0
+		inFlush[string(tuple.Key(failed[i].Tuple, k.columns))] = true
 	}
+	newest := map[string]int64{}
 	for _, part := range f.stored {
 		for i := range part.Rows {
-			key := tuple.Key(part.Tuple(i), keys)
-			if seq, ok := newest[string(key)]; ok {
-				newest[string(key)] = max(seq, part.Rows[i].Seq)
+			key := tuple.Key(part.Tuple(i), k.columns)
+			if _, earlier := k.seqs[string(key)]; earlier || inFlush[string(key)] {
+				newest[string(key)] = max(newest[string(key)], part.Rows[i].Seq)
 			}
 		}
 	}
@@ -61,52 +67,59 @@ func (k failedKeys) newestStored(f *flush, failed []stage.Failure, keys int) map
 }
 
 // rowsOf returns those rows of a batch whose keys failed rows have.
-func (k failedKeys) rowsOf(b *tuple.Batch, keys int) *tuple.Batch {
+func (k *failedKeys) rowsOf(b *tuple.Batch) *tuple.Batch {
 	some := &tuple.Batch{Data: b.Data}
-	if len(k) == 0 {
+	if len(k.key) == 0 {
 		return some
 	}
 	for i := range b.Rows {
-		if _, ok := k[string(tuple.Key(b.Tuple(i), keys))]; ok {
+		if _, ok := k.seqs[string(tuple.Key(b.Tuple(i), k.columns))]; ok {
 			some.Rows = append(some.Rows, b.Rows[i])
 		}
 	}
 	return some
 }
 
-// update notes rows that have failed, and forgets rows that are gone.
-func (k failedKeys) update(failed []stage.Failure, gone []int64, keys int) {
-	if keys == 0 {
+// update adds rows that have failed, and forgets rows that are failed ones no
+// longer.
+func (k *failedKeys) update(failed []stage.Failure, gone []int64) {
+	if k.columns == 0 {
 		return
 	}
 	for i := range failed {
-		key := string(tuple.Key(failed[i].Tuple, keys))
-		k[key] = append(k[key], failed[i].Seq)
+		key := string(tuple.Key(failed[i].Tuple, k.columns))
+		k.seqs[key] = append(k.seqs[key], failed[i].Seq)
+		k.key[failed[i].Seq] = key
+		if seqs := k.seqs[key]; !slices.IsSorted(seqs[max(0, len(seqs)-2):]) {
+			slices.Sort(seqs)
+		}
 	}
-	if len(gone) == 0 {
-		return
-	}
-	forget := make(map[int64]bool, len(gone))
+	keys := map[string]bool{}
 	for _, seq := range gone {
-		forget[seq] = true
+		if key, ok := k.key[seq]; ok {
+			keys[key] = true
+			delete(k.key, seq)
+		}
 	}
-	for key, seqs := range k {
-		if k[key] = slices.DeleteFunc(seqs, func(seq int64) bool { return forget[seq] }); len(k[key]) == 0 {
-			delete(k, key)
+	for key := range keys {
+		left := slices.DeleteFunc(k.seqs[key], func(seq int64) bool { _, ok := k.key[seq]; return !ok })
+		if k.seqs[key] = left; len(left) == 0 {
+			delete(k.seqs, key)
 		}
 	}
 }
 
-// retried is what came of trying failed rows again.
+// retried is what came of trying failed rows again. Each of them is in one of
+// the two, or was not tried for the error.
 type retried struct {
-	gone  []int64         // stored now, or superseded by one that is
-	again []stage.Failure // failed once more, with their history
+	gone  []int64         // stored, skipped or superseded now; may have rows of other pages
+	again []stage.Failure // rejected once more, with their history
 	settlement
 }
 
 // retry writes failed rows again. The result holds also when there is an
 // error, which says why it is not complete.
-func (c *core) retry(ctx context.Context, r *reducer, k failedKeys, page []stage.Failure) (retried, error) {
+func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stage.Failure) (retried, error) {
 	b := &batch{}
 	history := make(map[int64]*stage.Failure, len(page))
 	for i := range page {
@@ -115,21 +128,34 @@ func (c *core) retry(ctx context.Context, r *reducer, k failedKeys, page []stage
 	}
 	b.prepare(c, r)
 	err := b.flush.run(ctx)
+	c.logFailed(b.flush.failed)
 
-	var res retried
-	res.again, res.gone = k.judge(b.flush, c.table.ReplaceKeys())
+	res := retried{gone: b.flush.storedSeqs()}
+	again, superseded := k.judge(b.flush)
+	res.again = again
+	known := make(map[int64]bool, len(page))
+	for _, seq := range res.gone {
+		known[seq] = true
+	}
 	for i := range res.again {
 		f := &res.again[i]
+		known[f.Seq] = true
 		f.Attempts += history[f.Seq].Attempts
 		f.First = history[f.Seq].First
 	}
-	for _, part := range b.flush.stored {
-		for _, row := range part.Rows {
-			res.gone = append(res.gone, row.Seq)
+	if err == nil {
+		// Rows of the page that were not needed: another of their key decided.
+		for i := range page {
+			superseded = append(superseded, page[i].Seq)
+		}
+	}
+	for _, seq := range superseded {
+		if !known[seq] {
+			known[seq] = true
+			res.gone = append(res.gone, seq)
 		}
 	}
 	res.settlement = b.flush.settlement(0, 0, 0, len(res.gone))
-	c.logFailed(b.flush.failed)
 	return res, err
 }
 
@@ -150,7 +176,7 @@ func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
 		if amendErr := s.amend(res.gone, res.again); amendErr != nil {
 			return stored, amendErr
 		}
-		s.failed.update(nil, res.gone, s.table.ReplaceKeys())
+		s.failed.update(nil, res.gone)
 		s.front.settle(res.settlement)
 		stored += res.synced
 		if err != nil {
@@ -184,7 +210,7 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 		if err := s.amend(gone, nil); err != nil {
 			return discarded, err
 		}
-		s.failed.update(nil, gone, s.table.ReplaceKeys())
+		s.failed.update(nil, gone)
 		n := int64(len(gone))
 		s.front.settle(settlement{discarded: n, resolved: n})
 		discarded += n

@@ -78,6 +78,16 @@ type flush struct {
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 }
 
+// storedSeqs are the numbers of the rows that are stored or skipped.
+func (f *flush) storedSeqs() (seqs []int64) {
+	for _, part := range f.stored {
+		for i := range part.Rows {
+			seqs = append(seqs, part.Rows[i].Seq)
+		}
+	}
+	return seqs
+}
+
 // settlement books the flush: of so many waiting rows with so many bytes,
 // rejected ones are failed now, and so many failed rows are resolved. What is
 // neither stored nor rejected is superseded.

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,172 +20,358 @@ import (
 
 var (
 	historySeed = flag.Uint64("history.seed", 0, "seed of the random histories, 0 for a new one")
-	historyRuns = flag.Int("history.runs", 3, "random histories per destination and writer")
+	historyRuns = flag.Int("history.runs", 1, "random histories per destination, writer and kind of table")
 )
 
-// model is what a destination must hold: the rows applied one after another,
+// told is the row of the histories.
+type told struct {
+	ID    int64  `db:"id,key"`
+	Name  string `db:"name"`
+	Stage string `db:"stage,insertonly"`
+	Seen  int64  `db:"seen,passive"`
+	Done  bool   `db:"done"`
+}
+
+// toldKinds are the ways to write it.
+var toldKinds = map[string][]TableOption{
+	"update": nil,
+	"guard":  {Guard("done")},
+	"ignore": {OnConflict(ConflictIgnore)},
+	"insert": {OnConflict(ConflictInsertOnly)},
+}
+
+// barredName is rejected as long as a test wants that, badName always.
+const barredName = "barred"
+
+// toldModel is what a destination must hold: the rows applied one after another,
 // those that break a rule left out.
-type model struct {
-	rows   map[int64]item
-	failed map[int64]int // refused rows by key, those since the last good one
+type toldModel struct {
+	kind   string
+	rows   map[int64][]told // one for each key, but with "insert"
+	failed map[int64][]told // rejected rows by key, those since the last good one
+	loose  map[int64]bool   // keys of which a row was rejected since the last look: see passive columns in contest.go
 	added  int64
 }
 
-func (m *model) add(row item) {
-	m.added++
-	if row.Name == badName {
-		m.failed[row.ID]++
-		return
-	}
-	if old, ok := m.rows[row.ID]; ok {
-		row.Stage = old.Stage // insert-only
-		if row.Name == old.Name {
-			row.Seen = old.Seen // passive: no change by itself
-		}
-	}
-	m.rows[row.ID] = row
-	delete(m.failed, row.ID)
+func newToldModel(kind string) *toldModel {
+	return &toldModel{kind: kind, rows: map[int64][]told{}, failed: map[int64][]told{}, loose: map[int64]bool{}}
 }
 
-func (m *model) text() []string {
+func (m *toldModel) add(row told) {
+	m.added++
+	if row.Name == badName || row.Name == barredName {
+		m.failed[row.ID] = append(m.failed[row.ID], row)
+		m.loose[row.ID] = true
+		return
+	}
+	m.apply(row)
+	if m.kind != "insert" {
+		delete(m.failed, row.ID)
+	}
+}
+
+func (m *toldModel) apply(row told) {
+	stored := m.rows[row.ID]
+	if len(stored) == 0 || m.kind == "insert" {
+		m.rows[row.ID] = append(stored, row)
+		return
+	}
+	old := &stored[0]
+	switch {
+	case m.kind == "ignore", m.kind == "guard" && old.Done:
+	case old.Name != row.Name || old.Done != row.Done:
+		row.Stage = old.Stage
+		*old = row
+	}
+}
+
+// retry applies the failed rows that are not rejected any more.
+func (m *toldModel) retry() {
+	for id, rows := range m.failed {
+		var left []told
+		for _, row := range rows {
+			switch {
+			case row.Name == badName:
+				left = append(left, row)
+				continue
+			case m.kind != "insert":
+				left = nil
+			}
+			m.apply(row)
+		}
+		if m.failed[id] = left; len(left) == 0 {
+			delete(m.failed, id)
+		}
+	}
+}
+
+func (m *toldModel) text() []string {
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(m.rows)) {
-		r := m.rows[id]
-		out = append(out, fmt.Sprintf("%d|%s|%s", r.ID, r.Name, r.Stage))
+		var rows []string
+		for _, r := range m.rows[id] {
+			rows = append(rows, fmt.Sprintf("%d|%s|%s|%d", r.ID, r.Name, r.Stage, r.Seen))
+		}
+		slices.Sort(rows)
+		out = append(out, rows...)
 	}
 	return out
 }
 
-// flaky makes some attempts fail in ways that pass, before or after they took
-// effect: the answer to a COMMIT can get lost.
-type flaky struct {
+// capricious makes some attempts fail in ways that pass, before or after they
+// took effect (the answer to a COMMIT can get lost), and rejects rows of a name.
+type capricious struct {
 	dest.Sink
-	rng func() float64
+	rng    func() float64
+	before bool // never after
+	barred *atomic.Bool
 }
 
 var errFlaky = errors.New("the connection broke, as arranged")
 
-func (f *flaky) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+func (f *capricious) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	if f.rng() < 0.15 {
 		return dest.Result{}, errFlaky
 	}
+	for i := 0; i < b.Len() && f.barred.Load(); i++ {
+		if name, _ := tuple.Field(b.Tuple(i), 1); string(name) == barredName {
+			return dest.Result{}, dest.RowErrorf(i, "name", "23514", "%s", barredName)
+		}
+	}
 	res, err := f.Sink.Write(ctx, b)
-	if err == nil && f.rng() < 0.15 {
+	if err == nil && !f.before && f.rng() < 0.15 {
 		return dest.Result{}, errFlaky
 	}
 	return res, err
 }
 
 // Whatever happens in whatever order, the destination ends up with the rows
-// applied one after another, every refused row is listed, and at every moment
-// each row is in exactly one place.
+// applied one after another, every rejected row is listed, a retry brings in
+// those that are good by then, and at every moment each row is in exactly one
+// place. With each policy, and one to four workers.
 func TestRandomHistories(t *testing.T) {
-	everywhere(t, func(t *testing.T, p *place, open func(Config) Writer[item]) {
-		for range *historyRuns {
-			seed := *historySeed
-			if seed == 0 {
-				seed = rand.Uint64()
+	for where, place := range places {
+		for writer, batch := range writers {
+			for kind, opts := range toldKinds {
+				t.Run(where+"/"+writer+"/"+kind, func(t *testing.T) {
+					t.Parallel()
+					p := place(t)
+					key := " PRIMARY KEY"
+					if kind == "insert" {
+						key = ""
+					}
+					p.exec(t, "CREATE TABLE told (id bigint"+key+`, name text NOT NULL CONSTRAINT no_bad CHECK (name <> '`+badName+`'),
+						stage text NOT NULL, seen bigint NOT NULL, done boolean NOT NULL)`)
+					for range *historyRuns {
+						seed := *historySeed
+						if seed == 0 {
+							seed = rand.Uint64()
+						}
+						t.Logf("-history.seed=%d", seed)
+						p.exec(t, "DELETE FROM told")
+						h := &history{T: t, place: p, rng: rand.New(rand.NewPCG(seed, 1)), model: newToldModel(kind)}
+						h.run(mustTable[told](t, "told", opts...), batch)
+					}
+				})
 			}
-			t.Logf("-history.seed=%d", seed)
-			p.exec(t, "DELETE FROM items")
-			history(t, p, open, rand.New(rand.NewPCG(seed, 1)))
 		}
-	})
+	}
 }
 
-func history(t *testing.T, p *place, open func(Config) Writer[item], rng *rand.Rand) {
-	w := open(Config{
-		SyncBatchSize: 1 + rng.IntN(60), SyncInterval: time.Duration(1+rng.IntN(20)) * time.Millisecond,
-		MaxRows: 1 + rng.IntN(200), SyncWorkers: 1 + rng.IntN(3),
+type history struct {
+	*testing.T
+	*place
+	rng    *rand.Rand
+	model  *toldModel
+	w      Writer[told]
+	barred atomic.Bool // rows of barredName are rejected
+	calm   atomic.Bool // faults are rare: a retry begins a page anew after each
+	seen   int64
+}
+
+func (h *history) run(table Table[told], batch bool) {
+	h.w = openWriter(h.T, table, h.Destination, Config{
+		DisableMemoryDB: batch, SyncBatchSize: 1 + h.rng.IntN(60), SyncInterval: time.Duration(1+h.rng.IntN(20)) * time.Millisecond,
+		MaxRows: 1 + h.rng.IntN(200), SyncWorkers: 1 + h.rng.IntN(4),
+		OnSync: func(_ context.Context, ev SyncEvent) {
+			if min(ev.Synced, ev.Superseded, ev.Skipped, ev.Failed, ev.Batches) < 0 {
+				h.Errorf("a count of an event is negative: %+v", ev)
+			}
+		},
 	})
-	faults := rand.New(rand.NewPCG(rng.Uint64(), 2))
-	var mu sync.Mutex // several batches may be on their way
-	makeFlaky(w, func() float64 {
-		mu.Lock()
-		defer mu.Unlock()
-		return faults.Float64()
-	})
-	m := model{rows: map[int64]item{}, failed: map[int64]int{}}
-	random := func() item {
-		row := item{ID: rng.Int64N(80), Name: fmt.Sprint("v", rng.IntN(1000)), Stage: fmt.Sprint("s", rng.IntN(1000)), Seen: testTime}
-		if rng.IntN(25) == 0 {
-			row.Name = badName
-		}
-		return row
-	}
-	for range 60 {
-		switch rng.IntN(6) {
+	h.disturb()
+	h.barred.Store(true)
+	for range 40 {
+		switch h.rng.IntN(7) {
 		case 0, 1, 2:
-			for range rng.IntN(50) {
-				row := random()
-				mustAdd(t, w, row)
-				m.add(row)
+			for range h.rng.IntN(50) {
+				row := h.random()
+				mustAdd(h.T, h.w, row)
+				h.model.add(row)
 			}
 		case 3:
-			rows := make([]item, rng.IntN(300))
+			rows := make([]told, h.rng.IntN(300))
 			for i := range rows {
-				rows[i] = random()
+				rows[i] = h.random()
 			}
-			n, err := w.AddBatch(patient(t), rows)
+			n, err := h.w.AddBatch(patient(h.T), rows)
 			if n != len(rows) || err != nil {
-				t.Fatal(n, err)
+				h.Fatal(n, err)
 			}
 			for _, row := range rows {
-				m.add(row)
+				h.model.add(row)
 			}
 		case 4:
-			row := random()
-			if err := w.TryAdd(row); err == nil {
-				m.add(row)
+			row := h.random()
+			if err := h.w.TryAdd(row); err == nil {
+				h.model.add(row)
 			} else if !errors.Is(err, ErrBufferFull) {
-				t.Fatal(err)
+				h.Fatal(err)
 			}
 		case 5:
-			if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
-				t.Fatal(err)
-			}
-			wantRows(t, p, "SELECT id, name, stage FROM items ORDER BY id", m.text()...)
+			h.check()
+		case 6:
+			h.check()
+			h.retry()
 		}
-		wantBalance(t, w.SyncStatus())
+		wantBalance(h.T, h.w.SyncStatus())
 	}
-	m.check(t, p, w)
+	h.check()
+	h.retry()
+	h.check()
+	abandon(h.w)
 }
+
+func (h *history) random() told {
+	h.seen++
+	row := told{ID: h.rng.Int64N(80), Name: fmt.Sprint("v", h.rng.IntN(4)), Stage: fmt.Sprint("s", h.rng.IntN(1000)), Seen: h.seen}
+	row.Done = h.model.kind == "guard" && h.rng.IntN(30) == 0
+	switch h.rng.IntN(25) {
+	case 0:
+		row.Name = badName
+	case 1:
+		row.Name = barredName
+	}
+	return row
+}
+
+// retry tries the failed rows again, with or without what made them fail,
+// until that is not cut short.
+func (h *history) retry() {
+	before := h.w.SyncStatus()
+	h.calm.Store(true)
+	defer h.calm.Store(false)
+	h.barred.Store(h.rng.IntN(3) == 0)
+	if !h.barred.Load() {
+		h.model.retry()
+	}
+	var sum int64
+	for {
+		stored, err := h.w.RetrySyncErrors(patient(h.T))
+		sum += stored
+		wantBalance(h.T, h.w.SyncStatus())
+		if errors.Is(err, ErrUnsynced) && errors.Is(err, errFlaky) {
+			continue
+		}
+		if (err != nil) != (len(h.model.failed) > 0) && h.exact() || err != nil && !errors.Is(err, ErrRowsFailed) {
+			h.Fatalf("%d keys have rejected rows, the retry returned %v", len(h.model.failed), err)
+		}
+		break
+	}
+	after := h.w.SyncStatus()
+	if after.Synced-before.Synced != sum || after.Pending != 0 {
+		h.Fatalf("the retries stored %d rows: %+v, then %+v", sum, before, after)
+	}
+	h.compare(after)
+	h.barred.Store(true)
+}
+
+// exact reports whether it is known which rejected rows are kept. A row that
+// would change nothing, because of the policy or the guard, is rejected or not
+// needed, as the batches are.
+func (h *history) exact() bool { return h.model.kind != "ignore" && h.model.kind != "guard" }
 
 // check drains the writer and compares everything.
-func (m *model) check(t *testing.T, p *place, w Writer[item]) {
-	t.Helper()
-	if err := w.ForceSync(patient(t)); (err != nil) != (len(m.failed) > 0) || err != nil && !errors.Is(err, ErrRowsFailed) {
-		t.Fatalf("%d keys have refused rows, ForceSync returned %v", len(m.failed), err)
+func (h *history) check() {
+	h.Helper()
+	if err := h.w.ForceSync(patient(h.T)); (err != nil) != (len(h.model.failed) > 0) && h.exact() || err != nil && !errors.Is(err, ErrRowsFailed) {
+		h.Fatalf("%d keys have rejected rows, ForceSync returned %v", len(h.model.failed), err)
 	}
-	failed := map[int64]int{}
-	for f, err := range w.SyncErrors() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		failed[f.Row.ID]++
-	}
-	if !maps.Equal(failed, m.failed) {
-		t.Errorf("refused rows by key %v, want %v", failed, m.failed)
-	}
-	wantRows(t, p, "SELECT id, name, stage FROM items ORDER BY id", m.text()...)
-	s := w.SyncStatus()
-	wantBalance(t, s)
-	if s.Total != m.added || s.Pending != 0 {
-		t.Errorf("%d rows added, status %+v", m.added, s)
-	}
-	abandon(w)
+	h.compare(h.w.SyncStatus())
 }
 
-// makeFlaky puts faults between a writer and its sink, and makes it impatient.
-// Nothing was added yet, so nobody uses either.
-func makeFlaky(w Writer[item], rng func() float64) {
-	var c *core
-	switch w := w.(type) {
-	case *MemoryDBWriter[item]:
-		c = w.engine.core
-	case *BatchDBWriter[item]:
-		c = w.core
+func (h *history) compare(s SyncStatus) {
+	h.Helper()
+	wantBalance(h.T, s)
+	if s.Total != h.model.added || s.Pending != 0 {
+		h.Fatalf("%d rows added, status %+v", h.model.added, s)
 	}
-	c.sink = &flaky{c.sink, rng}
+	failed := map[int64][]told{}
+	var listed int64
+	for f, err := range h.w.SyncErrors() {
+		if err != nil {
+			h.Fatal(err)
+		}
+		listed++
+		failed[f.Row.ID] = append(failed[f.Row.ID], f.Row)
+	}
+	if h.exact() && fmt.Sprint(failed) != fmt.Sprint(h.model.failed) {
+		h.Fatalf("rejected rows by key\n got %v\nwant %v", failed, h.model.failed)
+	}
+	h.model.failed = failed
+	if s.Failed != listed {
+		h.Fatalf("%d failed rows are listed, the status is %+v", listed, s)
+	}
+	h.settleLoose()
+	wantRows(h.T, h.place, "SELECT id, name, stage, seen FROM told ORDER BY id, CAST(id AS text) || '|' || name || '|' || stage || '|' || CAST(seen AS text)"+h.collate(), h.model.text()...)
+}
+
+// collate makes a text order that of Go.
+func (h *history) collate() string {
+	if strings.Contains(h.Destination.String(), "sqlite") {
+		return ""
+	}
+	return ` COLLATE "C"`
+}
+
+// settleLoose takes the passive columns of the keys over of which a row was
+// rejected.
+func (h *history) settleLoose() {
+	if h.model.kind == "insert" {
+		return
+	}
+	for _, row := range h.query(h.T, "SELECT id, seen FROM told") {
+		var id, seen int64
+		if _, err := fmt.Sscanf(row, "%d|%d", &id, &seen); err != nil {
+			h.Fatal(err)
+		}
+		if stored := h.model.rows[id]; len(stored) > 0 && h.model.loose[id] {
+			stored[0].Seen = seen
+		}
+	}
+	clear(h.model.loose)
+}
+
+// disturb puts faults between the writer and its sink, and makes it impatient.
+// Nothing was added yet, so nobody uses either.
+func (h *history) disturb() {
+	faults := rand.New(rand.NewPCG(h.rng.Uint64(), 2))
+	var mu sync.Mutex // several batches may be on their way
+	c := coreOf(h.w)
+	c.sink = &capricious{Sink: c.sink, before: h.model.kind == "insert", barred: &h.barred, rng: func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		if h.calm.Load() {
+			return 10 * faults.Float64()
+		}
+		return faults.Float64()
+	}}
 	c.cfg.RetryMaxDelay = time.Millisecond
+}
+
+func coreOf[T any](w Writer[T]) *core {
+	if w, ok := w.(*MemoryDBWriter[T]); ok {
+		return w.engine.core
+	}
+	return w.(*BatchDBWriter[T]).core
 }

@@ -166,7 +166,7 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 // books its rows.
 func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	b := s.landed[0]
-	kept, superseded := s.failed.judge(b.flush, s.table.ReplaceKeys())
+	kept, superseded := s.failed.judge(b.flush)
 	if err := s.keepBehind(ctx, b.hi, kept); err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	}
 	step("batch settled")
 	s.settled = b.hi
-	s.failed.update(kept, superseded, s.table.ReplaceKeys())
+	s.failed.update(kept, superseded)
 	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
 	s.logLimit()
 	s.front.settle(n)
@@ -206,8 +206,8 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 func (s *syncer) keeps() bool { return s.disk != nil && !s.disk.rows }
 
 // keep keeps those rows of a batch whose keys failed ones have.
-func (s *syncer) keep(b *tuple.Batch, failed failedKeys) {
-	rows := failed.rowsOf(b, s.table.ReplaceKeys())
+func (s *syncer) keep(b *tuple.Batch, failed *failedKeys) {
+	rows := failed.rowsOf(b)
 	if rows.Len() == 0 {
 		return
 	}
@@ -223,8 +223,8 @@ func (s *syncer) keepBehind(ctx context.Context, after int64, failed []stage.Fai
 	if !s.keeps() || len(failed) == 0 {
 		return nil
 	}
-	keys := failedKeys{}
-	keys.update(failed, nil, s.table.ReplaceKeys())
+	keys := newFailedKeys(s.table.ReplaceKeys())
+	keys.update(failed, nil)
 	for after < s.loaded {
 		behind, err := s.store.Page(after, int(s.loaded-after))
 		if err != nil {

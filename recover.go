@@ -241,7 +241,7 @@ func (r *recovery) fail(ctx context.Context, f stage.Failure) error {
 	var err error
 	callErr := r.call(ctx, func() {
 		if err = r.disk.store.Settle(math.MinInt64, failed); err == nil {
-			r.syncer.failed.update(failed, nil, r.disk.table.ReplaceKeys())
+			r.syncer.failed.update(failed, nil)
 		}
 	})
 	if err = errors.Join(err, callErr); err != nil {

@@ -108,6 +108,18 @@ type settlement struct {
 	syncedBytes int64 // of the synced and skipped ones
 }
 
+// add adds another settlement.
+func (s *settlement) add(more settlement) {
+	s.synced += more.synced
+	s.superseded += more.superseded
+	s.skipped += more.skipped
+	s.discarded += more.discarded
+	s.rejected += more.rejected
+	s.resolved += more.resolved
+	s.bytes += more.bytes
+	s.syncedBytes += more.syncedBytes
+}
+
 func (l *ledger) settle(s settlement) {
 	l.synced += s.synced
 	l.superseded += s.superseded

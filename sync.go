@@ -85,7 +85,7 @@ type syncer struct {
 	underway int64    // the bytes of all of them
 	spare    []*batch
 	air      sync.WaitGroup // the goroutines of the flying batches
-	failed   failedKeys
+	failed   *failedKeys
 	attempts int // failed ones in a row
 
 	idle      *time.Timer // see shrink
@@ -98,7 +98,7 @@ type syncer struct {
 
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
 	s := &syncer{
-		core: c, store: store, front: f, failed: failedKeys{}, stagedReady: make(chan struct{}, 1),
+		core: c, store: store, front: f, failed: newFailedKeys(c.table.ReplaceKeys()), stagedReady: make(chan struct{}, 1),
 		asked: make(chan struct{}, 1), calls: make(chan func()),
 	}
 	if c.table.Policy != dest.InsertOnly {

@@ -90,8 +90,8 @@ func (w *MemoryDBWriter[T]) use() *engine {
 // row is encoded before Add returns; what it points to may be changed then.
 func (w *MemoryDBWriter[T]) Add(ctx context.Context, row T) error {
 	s := w.scratch.Get().(*scratch[T])
-	defer w.release(s)
-	if err := w.encode(s, &row); err != nil {
+	defer s.release(&w.scratch)
+	if err := s.encode(&w.table, &row); err != nil {
 		return err
 	}
 	return w.use().front.addOne(ctx, s.tuple)
@@ -101,8 +101,8 @@ func (w *MemoryDBWriter[T]) Add(ctx context.Context, row T) error {
 // ErrBufferFull, and the row is not taken.
 func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 	s := w.scratch.Get().(*scratch[T])
-	defer w.release(s)
-	if err := w.encode(s, &row); err != nil {
+	defer s.release(&w.scratch)
+	if err := s.encode(&w.table, &row); err != nil {
 		return err
 	}
 	return w.use().front.tryAdd(s.tuple)
@@ -116,9 +116,9 @@ func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 // Add.
 func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err error) {
 	s := w.scratch.Get().(*scratch[T])
-	defer w.release(s)
+	defer s.release(&w.scratch)
 	for i := range rows { // what is beyond a portion is encoded again when its turn comes
-		if err := w.encode(s, &rows[i]); err != nil {
+		if err := s.encode(&w.table, &rows[i]); err != nil {
 			return 0, err
 		}
 		if s.batch.Len() == i && len(s.batch.Data) < maxBatchBytes {
@@ -133,7 +133,7 @@ func (w *MemoryDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err 
 		s.batch.Reset()
 		var fault error
 		for i := n; i < len(rows) && len(s.batch.Data) < maxBatchBytes; i++ {
-			if fault = w.encode(s, &rows[i]); fault != nil { // somebody has changed it
+			if fault = s.encode(&w.table, &rows[i]); fault != nil { // somebody has changed it
 				break
 			}
 			s.batch.Append(0, s.tuple)
@@ -157,22 +157,22 @@ func (w *MemoryDBWriter[T]) addEncoded(ctx context.Context, b *tuple.Batch) (n i
 }
 
 // encode leaves the row's tuple in s.
-func (w *MemoryDBWriter[T]) encode(s *scratch[T], row *T) (err error) {
+func (s *scratch[T]) encode(t *Table[T], row *T) (err error) {
 	s.row = *row
-	s.tuple, err = w.table.encode(s.tuple[:0], &s.row)
+	s.tuple, err = t.encode(s.tuple[:0], &s.row)
 	return err
 }
 
 // release gives the working memory back without what the row points to, and
 // without buffers that only a huge row or batch needed.
-func (w *MemoryDBWriter[T]) release(s *scratch[T]) {
+func (s *scratch[T]) release(to *sync.Pool) {
 	var zero T
 	s.row = zero
 	if cap(s.tuple) > chunkBytes || cap(s.batch.Data) > 2*maxBatchBytes {
 		return
 	}
 	s.batch.Reset()
-	w.scratch.Put(s)
+	to.Put(s)
 }
 
 // ForceSync moves everything added before the call to the destination and

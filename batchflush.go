@@ -1,0 +1,167 @@
+package memdbwriter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/stage"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// What the caller that has the turn of a BatchDBWriter does.
+
+// sync is one run: every row that is there now. Called with the turn.
+func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
+	start := time.Now()
+	w.run = SyncEvent{Reason: reason}
+	w.tally.beginRun(reason)
+	err := w.drain(ctx, reason)
+	w.run.Duration = time.Since(start)
+	w.tally.endRun(reason, w.run.Duration)
+	if err != nil {
+		w.run.Err = w.SyncStatus().LastError
+	}
+	w.events.emit(w.run)
+	return err
+}
+
+// drain writes every row that is there now, trying again until it is done, ctx
+// ends, or the destination cannot take the rows. A Stop ends the others' pauses.
+func (w *BatchDBWriter[T]) drain(ctx context.Context, reason Reason) error {
+	w.mu.Lock()
+	upTo := w.last
+	w.mu.Unlock()
+	stopping := w.stopping
+	if reason == ReasonStop {
+		stopping = nil
+	}
+	for {
+		delay, err := w.attempt(ctx, upTo)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return w.unsynced(w.SyncStatus(), ended(ctx))
+		case errors.Is(err, ErrDestination):
+			return w.unsynced(w.SyncStatus(), err)
+		}
+		select {
+		case <-time.After(delay):
+		case <-stopping:
+			return ErrStopped
+		case <-ctx.Done():
+			return w.unsynced(w.SyncStatus(), ended(ctx))
+		}
+	}
+}
+
+// attempt writes the rows up to a number, or says why it could not and how long
+// to wait before the next attempt.
+func (w *BatchDBWriter[T]) attempt(ctx context.Context, upTo int64) (time.Duration, error) {
+	for w.settled < upTo {
+		if w.writing == nil && len(w.failed) >= w.cfg.MaxFailedRows {
+			w.attempts++
+			return w.attemptFailed(tooManyFailed(int64(len(w.failed))), w.attempts, w.SyncStatus().Pending)
+		}
+		if w.writing == nil {
+			w.begin()
+		}
+		if err := w.writing.flush.run(ctx); err != nil {
+			w.attempts++
+			return w.attemptFailed(err, w.attempts, w.SyncStatus().Pending)
+		}
+		w.settle(w.writing)
+	}
+	return 0, nil
+}
+
+// begin takes the rows that are there, which are some, as one batch.
+func (w *BatchDBWriter[T]) begin() {
+	w.mu.Lock()
+	w.writing = &batch{Batch: *w.rows}
+	w.rows = &tuple.Batch{}
+	w.mu.Unlock()
+	w.writing.prepare(w.core, w.reduce)
+}
+
+// settle books a written batch and keeps what the destination rejected.
+func (w *BatchDBWriter[T]) settle(b *batch) {
+	kept, superseded := w.keys.judge(b.flush)
+	w.keys.update(kept, superseded)
+	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
+	for i := range kept {
+		kept[i].Tuple = bytes.Clone(kept[i].Tuple) // its memory is the batch's
+	}
+	w.book(n, append(amend(w.failed, superseded, nil), kept...))
+	w.logFailed(b.flush.failed)
+	w.run.add(n)
+	w.settled = b.hi
+	w.writing, w.attempts = nil, 0
+	w.tally.setState(StateOK)
+}
+
+// book books rows that went another way, and the failed rows that are left.
+func (w *BatchDBWriter[T]) book(n settlement, failed []stage.Failure) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ledger.settle(n)
+	w.failed = failed
+}
+
+// amend returns the failures without those that are gone, and with what was
+// learnt of those that failed again.
+func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) []stage.Failure {
+	if len(gone) == 0 && len(again) == 0 {
+		return failed[:len(failed):len(failed)]
+	}
+	forget := make(map[int64]bool, len(gone))
+	for _, seq := range gone {
+		forget[seq] = true
+	}
+	kept := make([]stage.Failure, 0, len(failed))
+	for _, f := range failed {
+		if forget[f.Seq] {
+			continue
+		}
+		if newer, ok := again[f.Seq]; ok {
+			newer.Tuple = f.Tuple
+			f = newer
+		}
+		kept = append(kept, f)
+	}
+	return kept
+}
+
+// retryFailed tries the failed rows page by page.
+func (w *BatchDBWriter[T]) retryFailed(ctx context.Context) (stored int64, err error) {
+	var gone []int64
+	again := map[int64]stage.Failure{}
+	var sum settlement
+	for left := w.failed; len(left) > 0 && err == nil; {
+		page := failuresPage(left, w.cfg.SyncBatchSize)
+		left = left[len(page):]
+		var res retried
+		res, err = w.retry(ctx, w.reduce, w.keys, page)
+		w.keys.update(nil, res.gone)
+		gone = append(gone, res.gone...)
+		for _, f := range res.again {
+			again[f.Seq] = f
+		}
+		sum.add(res.settlement)
+	}
+	w.book(sum, amend(w.failed, gone, again))
+	return sum.synced, err
+}
+
+// failuresPage returns the first of the failures: at most so many, and not many
+// more bytes than a batch has.
+func failuresPage(failed []stage.Failure, rows int) []stage.Failure {
+	for n, bytes := 0, 0; n < len(failed) && n < rows; n++ {
+		if bytes += len(failed[n].Tuple); bytes > maxBatchBytes {
+			return failed[:n+1]
+		}
+	}
+	return failed[:min(len(failed), rows)]
+}
