@@ -215,14 +215,10 @@ func (w *BatchDBWriter[T]) ForceSync(ctx context.Context) error {
 	return w.rejected()
 }
 
-// rejected returns the error of the failed rows, or nil if there are none. Called
+// rejected returns the failed rows, joined, or nil if there are none. Called
 // with the turn.
 func (w *BatchDBWriter[T]) rejected() error {
-	states := map[string]int64{}
-	for i := range w.failed {
-		states[w.failed[i].SQLState]++
-	}
-	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], states)
+	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], int64(len(w.failed)))
 }
 
 // Stop writes what is left and ends the writer. Its errors are those of

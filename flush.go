@@ -64,6 +64,10 @@ func (b *batch) hashKeys(n int) {
 // row is ever blamed for another's fault. Rows of the same key that it had
 // replaced in the batch are written in its place.
 //
+// An error that is not about rows, as far as its SQLSTATE tells, is believed
+// once. If the database answers the same again, the rows are told apart all the
+// same: what gets in decides (verdict.go).
+//
 // Cost, with n rows and k bad ones: two writes by an Isolator; else 1 + 3k writes
 // where the rows are named, and at most 1 + 2k(1+log2(n/k)) where they are not.
 type flush struct {
@@ -75,6 +79,7 @@ type flush struct {
 	skipped int64          // rows of those parts that a trigger cancelled
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
+	verdict verdict
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 }
 
@@ -110,7 +115,7 @@ func (f *flush) failures() []stage.Failure {
 	kept := make([]stage.Failure, len(f.failed))
 	for i, r := range f.failed {
 		kept[i] = stage.Failure{
-			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column, Constraint: r.err.Constraint,
+			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column,
 			Message: r.err.Error(), Attempts: 1, First: now, Last: now,
 		}
 	}
@@ -132,20 +137,20 @@ func (f *flush) run(ctx context.Context) error {
 		last := len(f.todo) - 1
 		part := f.todo[last]
 		refused, err := f.write(ctx, part)
-		e := dest.AsError(err)
-		switch {
-		case err == nil:
-			f.todo = f.todo[:last]
-			if stored := dest.Except(part, refused); stored.Len() > 0 {
-				f.stored = append(f.stored, stored)
+		if err == nil {
+			if err = f.verdict.onTable(part, refused); err != nil && len(f.stored) == 0 {
+				return err
 			}
-			f.reject(part, refused)
-		case e.Class == dest.ClassRow:
 			f.todo = f.todo[:last]
-			f.split(part, e)
-		default:
+			f.take(part, refused)
+			continue
+		}
+		e := dest.AsError(err)
+		if e.Class != dest.ClassRow && !f.verdict.onLoneRow(part, e) {
 			return e
 		}
+		f.todo = f.todo[:last]
+		f.split(part, e)
 	}
 	return nil
 }
@@ -155,11 +160,13 @@ func (f *flush) run(ctx context.Context) error {
 func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Refusal, err error) {
 	step("batch sending")
 	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return f.sink.Write(ctx, part) })
-	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && dest.AsError(err).Class == dest.ClassRow {
+	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
+		trips := res.RoundTrips
 		res, err = f.within(ctx, func(ctx context.Context) (res dest.Result, err error) {
 			res, refused, err = isolator.Isolate(ctx, part)
 			return res, err
 		})
+		res.RoundTrips += trips
 	}
 	if err != nil {
 		return nil, err
@@ -168,6 +175,19 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 	f.onWrite(res)
 	f.skipped += int64(res.Skipped)
 	return refused, nil
+}
+
+// take books the stored rows of a part, rejects refused ones, and has those whose
+// refusal may pass written once more, before any other row of their keys.
+func (f *flush) take(part *tuple.Batch, refused []dest.Refusal) {
+	if stored := dest.Except(part, refused); stored.Len() > 0 {
+		f.stored = append(f.stored, stored)
+	}
+	rejected, later := f.verdict.onRows(part, refused)
+	if later.Len() > 0 {
+		f.todo = append(f.todo, later)
+	}
+	f.reject(part, rejected)
 }
 
 // within bounds a call by the time that one transaction may take.

@@ -87,7 +87,7 @@ func TestCtrlCStoresWhatWasFound(t *testing.T) {
 	check(t, p.cmd.Process.Signal(os.Interrupt))
 	p.waitFor(t, "interrupted: storing what was found")
 	release()
-	if state := p.end(t); state.ExitCode() != interrupted {
+	if state := p.end(t); state.ExitCode() != exitInterrupted {
 		t.Errorf("%v\n%s", state, p.log.String())
 	}
 	at.wantStatus(t, "cancelled")
@@ -97,14 +97,14 @@ func TestCtrlCStoresWhatWasFound(t *testing.T) {
 	}
 }
 
-func TestASecondCtrlCLeavesTheRest(t *testing.T) {
+func TestASecondCtrlCEndsAtOnce(t *testing.T) {
 	p, _, _, release := stalled(t)
 	check(t, p.cmd.Process.Signal(os.Interrupt))
 	p.waitFor(t, "interrupted: storing what was found")
 	check(t, p.cmd.Process.Signal(os.Interrupt))
 	state := p.end(t) // while nothing can be stored
 	release()
-	if state.ExitCode() != interrupted || !strings.Contains(p.log.String(), "rows are not in the destination") {
+	if state.ExitCode() != exitInterrupted || !strings.Contains(p.log.String(), "given up") {
 		t.Errorf("%v\n%s", state, p.log.String())
 	}
 }

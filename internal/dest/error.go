@@ -28,17 +28,15 @@ func (c Class) String() string {
 
 // Error is every error of a Sink.
 type Error struct {
-	Class  Class
-	Row    int    // index of the offending row in the batch, -1 when not known; only for ClassRow
-	Column string // where known
-	// Constraint is the one that the row violates, where known.
-	Constraint string
-	SQLState   string // five characters, empty when the error is not the server's
-	// Locks: the server locks an account whose login fails often, as this one has
-	// more than once. Another attempt should be a long time off.
-	Locks bool
-	Hint  string // what to do, one sentence or the mending DDL; may be empty
-	Err   error  // the cause, never nil; without table and destination, in one line
+	Class    Class
+	Row      int    // index of the offending row in the batch, -1 when not known; only for ClassRow
+	Column   string // where known
+	SQLState string // five characters, empty when the error is not the server's
+	// Answered: the database itself said so, and the session lives on. So the rows
+	// may be the cause, whatever the class says.
+	Answered bool
+	Hint     string // what to do, one sentence or the mending DDL; may be empty
+	Err      error  // the cause, never nil
 }
 
 func (e *Error) Error() string {
@@ -53,9 +51,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrClosed is the error of a destination that its owner closed, or whose pool
-// he closed.
-var ErrClosed = errors.New("memdbwriter: the destination is closed")
+// ErrClosed is wrapped by the error of a destination that its owner closed, or
+// whose pool he closed.
+var ErrClosed = errors.New("the destination is closed")
 
 // Closed returns the error of a closed destination. No retry opens it again.
 func Closed() *Error { return &Error{Class: ClassTable, Row: -1, Err: ErrClosed} }

@@ -14,7 +14,7 @@ const (
 	pageRows  = 4096
 	pageBytes = 1 << 20
 
-	failedColumns = 7 // those that only failed rows have
+	failedColumns = 6 // those that only failed rows have
 )
 
 // body reads what is between head and trailer.
@@ -221,19 +221,19 @@ func (b *body) appendTuple(dst []byte, literals []token) ([]byte, error) {
 // reasons reads the columns that only failed rows have.
 func (b *body) reasons(t []token) (err error) {
 	f := &b.fail
-	for i, s := range []*string{&f.SQLState, &f.Column, &f.Constraint, &f.Message} {
+	for i, s := range []*string{&f.SQLState, &f.Column, &f.Message} {
 		field, err := b.values.appendField(nil, tuple.Text, tuple.Text, t[i])
 		if err != nil || t[i].kind == nullToken {
 			return errors.Join(errLiteral, err)
 		}
 		*s = string(field[4:])
 	}
-	f.Attempts, err = strconv.Atoi(viewString(t[4].text))
-	if err != nil || t[4].kind != numberToken {
+	f.Attempts, err = strconv.Atoi(viewString(t[3].text))
+	if err != nil || t[3].kind != numberToken {
 		return errors.Join(errLiteral, err)
 	}
 	for i, at := range []*time.Time{&f.First, &f.Last} {
-		t := t[5+i]
+		t := t[4+i]
 		var ok bool
 		if *at, ok = parseTime(viewString(t.text)); !ok || t.kind != textToken {
 			return errLiteral

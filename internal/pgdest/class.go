@@ -132,3 +132,12 @@ func endsSession(pe *pgconn.PgError) bool {
 	}
 	return severity == "FATAL" || severity == "PANIC"
 }
+
+// knownState tells whether a SQLSTATE says by itself who is to blame.
+func knownState(code string) bool {
+	_, known := states[code]
+	if !known && len(code) == 5 {
+		_, known = classes[code[:2]]
+	}
+	return known
+}

@@ -45,9 +45,19 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 			s.db.dropIdle()
 		}
 		if err == nil || !dead || !again || ctx.Err() != nil {
-			return err
+			return answered(err, !dead)
 		}
 	}
+}
+
+// answered notes whether an error is the server's word in a session that goes on.
+func answered(err error, alive bool) error {
+	if err == nil {
+		return nil
+	}
+	e := *dest.AsError(err)
+	e.Answered = alive && e.SQLState != ""
+	return &e
 }
 
 // warnPlain says once that a connection can be read, and changed, on its way.

@@ -40,6 +40,8 @@ type dialect struct {
 	// tellsPID: a client knows its session by the number that the server's own
 	// functions know it by; else it has to ask.
 	tellsPID bool
+	// programs tells whether the user may run what isolateSQL says.
+	programs sqltext.SQL
 	// freshAfterDDL: the statements that make a table may spoil their session.
 	freshAfterDDL bool
 
@@ -68,6 +70,8 @@ var postgres = &dialect{
 	generated:  sqltext.Const("a.attgenerated" + ne + "''"),
 	computes:   true,
 	tellsPID:   true,
+	programs: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_language WHERE lanname" + eq + "'plpgsql'" +
+		" AND pg_catalog.has_language_privilege(oid, 'USAGE'))"),
 
 	traits:       postgresTraits,
 	transactions: postgresTransactions,

@@ -21,6 +21,7 @@ var openGauss = &dialect{
 		sqltext.Const("SET session_timeout = 0"),
 		sqltext.Const("SET idle_in_transaction_session_timeout = 0"), // from 3.0.0 on
 	},
+	programs:   sqltext.Const("false"), // what it calls PL/pgSQL differs
 	hasDefault: sqltext.Const("a.atthasdef"),
 	identity:   sqltext.Const("NULL"),
 	generated: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef g" +
@@ -133,12 +134,8 @@ func columnOf(pe *pgconn.PgError) string {
 	return ""
 }
 
-// constraintOf is the constraint that an error of the server is about. openGauss
-// has it in the text only.
+// constraintOf is the constraint that an error of openGauss is about.
 func constraintOf(pe *pgconn.PgError) string {
-	if !fromOpenGauss(pe) {
-		return pe.ConstraintName
-	}
 	if strings.HasPrefix(pe.Code, "23") && pe.Code != notNullViolation {
 		return quotedIn(pe.Message[strings.LastIndex(pe.Message, "constraint")+1:])
 	}

@@ -16,6 +16,7 @@ type plan struct {
 	direct    sqltext.SQL // empty where nothing would stop it from writing a key twice
 	upsert    sqltext.SQL // empty for insert-only tables
 	temp      string      // name of the temporary table
+	isolate   sqltext.SQL // tells the rows of a batch apart; empty where that is not possible
 	overtaken []string    // unique indexes on the key, if somebody else's new row can be in the way of an upsert
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
@@ -33,7 +34,7 @@ type columnPlan struct {
 // compare let pass.
 func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
-	var defs []sqltext.SQL
+	var defs, bases []sqltext.SQL // the columns of temporary tables
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
 		step, err := transcode.New(c.Type, got.typ)
@@ -47,6 +48,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		}
 		p.converts, p.marked = p.converts || converts, p.marked || step.Marked
 		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
+		bases = append(bases, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.base)))
 	}
 	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)
 	keys := s.arbiters(t)
@@ -56,6 +58,9 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	if t.Policy != dest.InsertOnly {
 		p.temp = tempName(s, columnDefs)
 		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns)
+	}
+	if s.programs {
+		p.isolate = isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns)
 	}
 	for _, k := range keys {
 		if f.overtakes {

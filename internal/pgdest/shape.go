@@ -27,6 +27,7 @@ type shape struct {
 	hasSchema   bool // the schema is there: the named one, or the first of the search path
 	schemaUsage bool // may use the schema
 	mayTemp     bool // may create temporary tables
+	programs    bool // may tell the rows of a batch apart by a program of ours
 	database    string
 	user        string
 	columns     map[string]column
@@ -42,6 +43,7 @@ type column struct {
 	number    int64
 	typeOID   uint32         // of the declared type
 	declared  string         // the type as declared, domains and modifiers included
+	base      string         // the type that decides the binary form, without modifiers
 	typ       transcode.Type // the type that decides the binary form
 	citext    bool
 	notNull   bool
@@ -107,8 +109,8 @@ func (s *shape) inPrimaryKey(name string) bool {
 
 // What the catalogue's answers are made of.
 const (
-	relationKinds = "osssbbssb"
-	columnKinds   = "ssoibbbbsbiobbb"
+	relationKinds = "osssbbssbb"
+	columnKinds   = "ssoibbbbsbiobbbs"
 	keyKinds      = "isbbsobbbs"
 	factKinds     = "ss"
 )
@@ -174,6 +176,7 @@ func (s *shape) setRelation(r record) {
 	s.exists, s.schema, s.name, s.kind = r[0] != "", r[1], r[2], r[3]
 	s.schemaUsage, s.mayTemp = r.is(4), r.is(5)
 	s.database, s.user, s.hasSchema = r[6], r[7], r.is(8)
+	s.programs = r.is(9)
 }
 
 func readColumn(r record) (name string, c column) {
@@ -182,5 +185,6 @@ func readColumn(r record) (name string, c column) {
 		typ:      transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4)},
 		citext:   r.is(5), notNull: r.is(6), defaulted: r.is(7), identity: r[8], generated: r.is(9),
 		number: r.int(10), typeOID: r.oid(11), insert: r.is(12), read: r.is(13), update: r.is(14),
+		base: r[15],
 	}
 }

@@ -42,7 +42,7 @@ const maxKept = 64 << 20
 
 // Check looks at the table, creating it if that was asked for.
 func (s *Sink) Check(ctx context.Context) error {
-	return sinkError(s.withConn(ctx, func(pg *pgconn.PgConn) error {
+	return s.fail(s.withConn(ctx, func(pg *pgconn.PgConn) error {
 		s.plan.Store(nil)
 		_, err := s.currentPlan(ctx, pg, new(dest.Result))
 		return err
@@ -56,7 +56,7 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 		return res, nil
 	}
 	err := s.withConn(ctx, func(pg *pgconn.PgConn) error { return s.write(ctx, pg, b, &res) })
-	return res, sinkError(err)
+	return res, s.fail(err)
 }
 
 // write stores the batch through one connection.
@@ -265,12 +265,14 @@ func lostRace(err error) bool {
 	return errors.As(err, &pe) && slices.Contains([]string{"42P07", "42P06", "42710", uniqueViolation}, pe.Code)
 }
 
-// sinkError makes every error of a Sink a *dest.Error.
-func sinkError(err error) error {
+// fail adds to an error what every error of a Sink says: which table, where.
+func (s *Sink) fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	return dest.AsError(err)
+	e := *dest.AsError(err)
+	e.Err = fmt.Errorf("table %s in %s: %w", s.table, s.db, e.Err)
+	return &e
 }
 
 // Close has nothing to release: connections belong to the DB.

@@ -28,8 +28,9 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 			pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
 			pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
 			pg_catalog.current_database(), current_user,
-			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{})
-		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`, schema, from)
+			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{}),
+			{}
+		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`, schema, d.programs, from)
 
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.
@@ -46,7 +47,7 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 			{}, {}, a.attnum, a.atttypid,
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')
+			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'), pg_catalog.format_type(t.oid, NULL)
 		FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid
 			JOIN chain d ON d.attnum`+eq+`a.attnum JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+ne+`'d'
 		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, from)

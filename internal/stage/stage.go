@@ -8,8 +8,7 @@
 //	main.failed                        rows that the destination refused
 //	    seq      INTEGER PRIMARY KEY     arrival number
 //	    tuple    BLOB                    the row (see package tuple)
-//	    sqlstate, "column", "constraint", message
-//	                                     why
+//	    sqlstate, "column", message      why
 //	    attempts                         how often it was tried
 //	    first, last                      when it failed, microseconds since 1970
 //
@@ -97,7 +96,7 @@ var setup = []string{
 	"PRAGMA temp_store = MEMORY",
 	"CREATE TABLE chunk(first INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 	`CREATE TABLE failed(seq INTEGER PRIMARY KEY, tuple BLOB NOT NULL, sqlstate TEXT NOT NULL, "column" TEXT NOT NULL,
-		"constraint" TEXT NOT NULL, message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
+		message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
 }
 
 // Names of the virtual tables, all in the temp schema, where a view may have
