@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -34,6 +35,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -73,6 +75,8 @@ func Open(rawURL string) (*DB, error) {
 		cc.ConnectTimeout = connectTimeout
 	}
 	cc.DialFunc = newDialer(cc.ConnectTimeout).DialContext
+	build := cc.BuildFrontend
+	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { return build(&bounded{r: r}, w) }
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
