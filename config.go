@@ -88,7 +88,8 @@ type Config struct {
 	// it out.
 	DatabaseURL string
 
-	// Logger receives what the writer reports. Nil means silence. The
+	// Logger receives what the writer reports. Nil means silence. A panic of
+	// its handler is survived and counted in Stats.Panics. The
 	// messages are listed in docs/operations.md.
 	Logger *slog.Logger
 
@@ -98,7 +99,8 @@ type Config struct {
 	// method of the writer but Stop, which waits for it and answers with
 	// ErrStopInHook if it gets ctx. The first call comes after New has returned
 	// and a method of the writer was called, or a second after New. ctx ends
-	// when Stop does not wait any longer. A panic in OnSync is logged.
+	// when Stop does not wait any longer. A panic in OnSync is logged,
+	// and counted in Stats.Panics.
 	OnSync func(ctx context.Context, ev SyncEvent)
 
 	// fs holds the checkpoints and the journal. Nil, but in tests: the

@@ -43,8 +43,9 @@ func newCore(ctx context.Context, table dest.Table, d *Destination, cfg Config) 
 		return nil, err
 	}
 	c := &core{cfg: cfg, table: table, destination: d.String(), tally: newTally()}
-	c.events = newEvents(c.cfg, table.String())
-	if c.sink, err = d.d.Bind(&c.table, cfg.Logger); err != nil {
+	c.cfg.Logger = carefulLogger(cfg.Logger, &c.tally.panics)
+	c.events = newEvents(c.cfg, table.String(), &c.tally.panics)
+	if c.sink, err = d.d.Bind(&c.table, c.cfg.Logger); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTable, err)
 	}
 	if err := c.check(ctx); err != nil {

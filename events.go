@@ -68,9 +68,10 @@ const (
 // shows that New has returned and that its caller has the writer, which the
 // hook may use.
 type events struct {
-	hook  func(context.Context, SyncEvent)
-	log   *slog.Logger
-	table string
+	hook   func(context.Context, SyncEvent)
+	log    *slog.Logger
+	panics *panics
+	table  string
 
 	ctx   context.Context // the hook's: it ends when nobody waits for the hook any more
 	end   context.CancelCauseFunc
@@ -88,11 +89,11 @@ type events struct {
 // eventsKey finds, in the hook's context, the events that it belongs to.
 type eventsKey struct{}
 
-func newEvents(cfg Config, table string) *events {
+func newEvents(cfg Config, table string, p *panics) *events {
 	if cfg.OnSync == nil {
 		return nil
 	}
-	e := &events{hook: cfg.OnSync, log: cfg.Logger, table: table, done: make(chan struct{})}
+	e := &events{hook: cfg.OnSync, log: cfg.Logger, panics: p, table: table, done: make(chan struct{})}
 	e.ctx, e.end = context.WithCancelCause(context.WithValue(context.Background(), eventsKey{}, e))
 	return e
 }
@@ -190,7 +191,7 @@ func (e *events) next() (ev SyncEvent, ok bool) {
 func (e *events) call(ev SyncEvent) {
 	defer func() {
 		if p := recover(); p != nil {
-			e.log.Error("OnSync panicked", "table", e.table, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			e.log.Error("OnSync panicked", "table", e.table, "error", e.panics.survived("OnSync", p), "stack", string(debug.Stack()))
 		}
 	}()
 	e.hook(e.ctx, ev)

@@ -157,6 +157,9 @@ func (f *FileInfo) escape() error {
 			return fmt.Errorf("FileMetadata of %q must be a JSON object to be flagged: %w", f.Path, err)
 		}
 	}
+	if metadata == nil { // it was the JSON null
+		metadata = map[string]json.RawMessage{}
+	}
 	for flag, set := range map[string]bool{"path_escaped": path || name, "owner_escaped": owner, "group_escaped": group} {
 		if set {
 			metadata[flag] = json.RawMessage("true")

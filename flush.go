@@ -28,7 +28,7 @@ type batch struct {
 func (b *batch) prepare(c *core, r *reducer) {
 	b.hi = b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
-	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored}
+	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored, panics: &c.tally.panics}
 	if r == nil {
 		return
 	}
@@ -80,6 +80,7 @@ type flush struct {
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
 	verdict verdict
+	panics  *panics
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 }
 
@@ -190,10 +191,16 @@ func (f *flush) take(part *tuple.Batch, refused []dest.Refusal) {
 	f.reject(part, rejected)
 }
 
-// within bounds a call by the time that one transaction may take.
-func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Result, error)) (dest.Result, error) {
+// within bounds a call by the time that one transaction may take. A panic in it
+// leaves the outcome unknown, as a lost connection does.
+func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Result, error)) (res dest.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = dest.Result{}, f.panics.survived("the destination", p)
+		}
+	}()
 	return call(ctx)
 }
 

@@ -78,6 +78,9 @@ type Stats struct {
 	JournalBytes    int64         // size of all of them
 	JournalFsyncs   int64         // times that the journal was made durable, or that it failed
 
+	Panics    int64 // panics of OnSync, the log handler or the destination that were survived
+	LastPanic error // the last of them, with its stack
+
 	Waits    int64         // times that an Add found the buffer full and waited
 	WaitTime time.Duration // time that callers spent so, added up
 }
@@ -148,6 +151,7 @@ func (l *ledger) status() SyncStatus {
 // held for a few assignments.
 type tally struct {
 	started time.Time
+	panics  panics
 
 	mu                           sync.Mutex
 	state                        State
@@ -290,6 +294,7 @@ func (t *tally) stats() Stats {
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),
 	}
+	s.Panics, s.LastPanic = t.panics.stats()
 	if !t.stopped.IsZero() {
 		s.Uptime = t.stopped.Sub(t.started)
 	}

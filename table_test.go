@@ -166,3 +166,11 @@ func TestBackupFilesTable(t *testing.T) {
 		})
 	}
 }
+
+// A path that is not UTF-8 together with the JSON null ended the process.
+func TestANameThatIsNotUTF8WithMetadataThatIsNull(t *testing.T) {
+	f := FileInfo{Path: "/d/\xff", FileMetadata: json.RawMessage("null")}
+	if err := f.complete(1); err != nil || string(f.FileMetadata) != `{"path_escaped":true}` {
+		t.Errorf("the metadata is %s: %v", f.FileMetadata, err)
+	}
+}

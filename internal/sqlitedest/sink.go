@@ -238,9 +238,9 @@ func (s *sink) forget() error {
 // insert stores b in the caller's transaction.
 func (s *sink) insert(ctx context.Context, b *tuple.Batch) error {
 	s.rows.show(b)
-	s.db.source.Rows = &s.rows
+	s.db.source.Serve(&s.rows)
 	_, err := s.stmt.ExecContext(ctx)
-	s.db.source.Rows = nil
+	s.db.source.Serve(nil)
 	s.rows.batch = nil
 	if err != nil && s.rows.err != nil {
 		return s.rows.err

@@ -45,10 +45,14 @@ func (s *Store) addFailures(failed []Failure) error {
 	if len(failed) == 0 {
 		return nil
 	}
-	s.source.Rows = failedRows(failed)
-	defer func() { s.source.Rows = nil }()
+	s.source.Serve(failedRows(failed))
+	defer func() { s.source.Serve(nil) }()
 	if _, err := s.fail.Exec(); err != nil {
-		return fmt.Errorf("keep the failure of row %d: %w", failed[s.source.Row()].Seq, err)
+		at := s.source.Row()
+		if at < 0 {
+			return fmt.Errorf("keep the failures of %d rows: %w", len(failed), err)
+		}
+		return fmt.Errorf("keep the failure of row %d: %w", failed[at].Seq, err)
 	}
 	return nil
 }
@@ -124,8 +128,8 @@ func (s *Store) removeFailures(gone []int64) (rows, bytes int64, err error) {
 	if len(gone) == 0 {
 		return 0, 0, nil
 	}
-	s.source.Rows = numbers(gone)
-	defer func() { s.source.Rows = nil }()
+	s.source.Serve(numbers(gone))
+	defer func() { s.source.Serve(nil) }()
 	if err := s.unfailSize.QueryRow().Scan(&rows, &bytes); err != nil {
 		return 0, 0, err
 	}
@@ -137,8 +141,8 @@ func (s *Store) updateFailures(again []Failure) error {
 	if len(again) == 0 {
 		return nil
 	}
-	s.source.Rows = failedRows(again)
-	defer func() { s.source.Rows = nil }()
+	s.source.Serve(failedRows(again))
+	defer func() { s.source.Serve(nil) }()
 	r, err := s.refail.Exec()
 	if err != nil {
 		return err

@@ -36,12 +36,12 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (columns [
 	// that the connection, which is the database, is broken.
 	err = s.conn.Raw(func(conn any) error {
 		var failed error
-		s.watched.Rows = watchedRow(func() error {
-			s.watched.Rows = nil // a query that reads the watched table finds it empty, and not itself
+		s.watched.Serve(watchedRow(func() error {
+			s.watched.Serve(nil) // a query that reads the watched table finds it empty, and not itself
 			columns, rows, failed = s.query(conn.(driver.QueryerContext), query, named)
 			return failed
-		})
-		defer func() { s.watched.Rows = nil }()
+		}))
+		defer func() { s.watched.Serve(nil) }()
 		_, err := conn.(driver.ExecerContext).ExecContext(ctx, "SELECT c0 FROM temp."+watchedName, nil)
 		if failed != nil && ctx.Err() == nil {
 			return failed // which is what err says, less directly

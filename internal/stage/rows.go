@@ -33,10 +33,14 @@ func (s *Store) Append(b *tuple.Batch) error {
 		return fmt.Errorf("stage %d rows: %w", b.Len(), err)
 	}
 	added := chunks{b: b, extents: extents, buf: s.buf[:0]}
-	s.source.Rows = &added
-	defer func() { s.source.Rows = nil }()
+	s.source.Serve(&added)
+	defer func() { s.source.Serve(nil) }()
 	if _, err := s.insert.Exec(); err != nil {
-		e := extents[s.source.Row()]
+		at := s.source.Row()
+		if at < 0 {
+			return fmt.Errorf("stage the rows %d to %d: %w", b.Rows[0].Seq, b.Rows[b.Len()-1].Seq, err)
+		}
+		e := extents[at]
 		return fmt.Errorf("stage the rows %d to %d, %d bytes, out of %d rows: %w", e.first, e.last, e.bytes, b.Len(), err)
 	}
 	if s.buf = added.buf; cap(s.buf) > maxBuf {

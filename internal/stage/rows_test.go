@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -265,5 +266,26 @@ func TestPagesOfLargeRows(t *testing.T) {
 	}
 	if fmt.Sprint(rows, refused) != "[7 8 9 10 11 12] [1 2 3 4 5 6]" {
 		t.Errorf("rows %v, failed %v", rows, refused)
+	}
+}
+
+// An error of SQLite before it took the first row of a statement ended the
+// process, if the statement before had more rows.
+func TestAnErrorBeforeTheFirstRow(t *testing.T) {
+	s := open(t, testConfig)
+	stage(t, s, 1, 5000) // many chunks
+	var failed []Failure
+	for seq := range int64(9) {
+		failed = append(failed, Failure{Seq: seq + 1, Tuple: row("/x", 1)})
+	}
+	must(t, s.Settle(0, failed))
+	must(t, errors.Join(s.insert.Close(), s.fail.Close()))
+	var b tuple.Batch
+	b.Append(5001, row("/x", 1))
+	if err := s.Append(&b); err == nil || !strings.Contains(err.Error(), "5001") {
+		t.Errorf("Append: %v", err)
+	}
+	if err := s.Settle(0, []Failure{{Seq: 10, Tuple: row("/x", 1)}}); err == nil {
+		t.Error("Settle kept a failure without a statement")
 	}
 }

@@ -10,16 +10,22 @@ type Source struct {
 	Name    string // of the table in the temp schema, an SQL identifier that needs no quotes
 	Columns int
 
-	// Rows may be set whenever no statement that reads the source is under
-	// way. Nil is no rows.
-	Rows Rows
-
-	row int
+	rows Rows
+	row  int
 }
 
-// Row returns the index of the row that SQLite took last. After INSERT ...
-// SELECT failed on a row it is that row, provided that SQLite did not sort
-// or collect the rows before (no ORDER BY, and the target is not read).
+// Serve sets the rows of the next statement; nil is no rows. It may be called
+// whenever no statement that reads the source is under way.
+func (s *Source) Serve(rows Rows) {
+	if s.rows = rows; rows != nil {
+		s.row = -1
+	}
+}
+
+// Row returns the index of the row that SQLite took last, -1 if it took none
+// of those that were served last. After INSERT ... SELECT failed on a row it is
+// that row, provided that SQLite did not sort or collect the rows before (no
+// ORDER BY, and the target is not read).
 func (s *Source) Row() int { return s.row }
 
 func (s *Source) module() string { return sourceModule }
@@ -27,8 +33,8 @@ func (s *Source) name() string   { return s.Name }
 
 // BestIndex leaves every constraint to SQLite.
 func (s *Source) BestIndex(info *vtab.IndexInfo) error {
-	if s.Rows != nil {
-		info.EstimatedRows = int64(s.Rows.Len())
+	if s.rows != nil {
+		info.EstimatedRows = int64(s.rows.Len())
 	}
 	return nil
 }
@@ -49,8 +55,8 @@ type sourceCursor struct {
 }
 
 func (c *sourceCursor) Filter(int, string, []vtab.Value) error {
-	c.reset(c.source.Rows)
-	c.source.row = 0
+	c.reset(c.source.rows)
+	c.source.row = -1
 	return nil
 }
 

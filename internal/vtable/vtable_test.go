@@ -55,7 +55,7 @@ func TestRowsGoInAndComeOutUnchanged(t *testing.T) {
 		return nil
 	}}
 	db := open(t, ":memory:", src, sink)
-	src.Rows = table{
+	src.Serve(table{
 		{int64(1), "text"},
 		{int64(2), []byte{0, 1}},
 		{int64(3), []byte{}},
@@ -63,7 +63,7 @@ func TestRowsGoInAndComeOutUnchanged(t *testing.T) {
 		{int64(5), 1.5},
 		{int64(6), int64(-1 << 63)},
 		{int64(7), true},
-	}
+	})
 	mustExec(t, db, "INSERT INTO t SELECT c0, c1 FROM temp.source")
 	mustExec(t, db, "INSERT INTO temp.sink(rowid, c1) SELECT a, b FROM t ORDER BY a")
 	want := []string{
@@ -84,7 +84,7 @@ func TestRowNamesTheRowThatFailed(t *testing.T) {
 			rows[i] = []driver.Value{int64(i), "x"}
 		}
 		rows[42][1] = nil
-		src.Rows = rows
+		src.Serve(rows)
 		_, err := db.Exec("INSERT INTO t SELECT c0, c1 FROM temp.source WHERE true " + policy)
 		if err == nil || !strings.Contains(err.Error(), "NOT NULL constraint failed: t.b") {
 			t.Fatalf("%q: error %v, want NOT NULL", policy, err)
@@ -104,12 +104,12 @@ func TestErrorsOfGoEndTheStatement(t *testing.T) {
 	sink := &Sink{Name: "sink", Columns: 1}
 	db := open(t, ":memory:", src, sink)
 
-	src.Rows = table{{int64(1), "x"}, {int64(2), errors.New("no such value")}}
+	src.Serve(table{{int64(1), "x"}, {int64(2), errors.New("no such value")}})
 	if _, err := db.Exec("INSERT INTO t SELECT c0, c1 FROM temp.source"); err == nil || !strings.Contains(err.Error(), "no such value") {
 		t.Errorf("source: error %v", err)
 	}
 
-	src.Rows = table{{int64(1), "x"}, {int64(2), "y"}, {int64(3), "z"}}
+	src.Serve(table{{int64(1), "x"}, {int64(2), "y"}, {int64(3), "z"}})
 	taken := 0
 	sink.Row = func(int64, []vtab.Value) error {
 		if taken++; taken == 2 {
@@ -135,7 +135,8 @@ func TestErrorsOfGoEndTheStatement(t *testing.T) {
 
 func TestNothingIsLeftInTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
-	src := &Source{Name: "source", Columns: 2, Rows: table{{int64(1), "x"}}}
+	src := &Source{Name: "source", Columns: 2}
+	src.Serve(table{{int64(1), "x"}})
 	mustExec(t, open(t, path, src), "INSERT INTO t SELECT * FROM temp.source")
 
 	host, err := sql.Open("sqlite", path)
@@ -156,12 +157,13 @@ func TestNothingIsLeftInTheFile(t *testing.T) {
 // connection changes the schema of the file.
 func TestTablesSurviveASchemaChangeByOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
-	src := &Source{Name: "source", Columns: 2, Rows: table{{int64(1), "x"}}}
+	src := &Source{Name: "source", Columns: 2}
+	src.Serve(table{{int64(1), "x"}})
 	db := open(t, path, src)
 	mustExec(t, db, "INSERT INTO t SELECT * FROM temp.source")
 	other := open(t, path)
 	mustExec(t, other, "CREATE TABLE u(x)")
-	src.Rows = table{{int64(2), "y"}}
+	src.Serve(table{{int64(2), "y"}})
 	mustExec(t, db, "INSERT INTO t SELECT * FROM temp.source")
 }
 
@@ -214,7 +216,8 @@ func (b blobs) Value(int, int) (driver.Value, error) { return []byte(b), nil }
 // BenchmarkSource reads 5000 blobs of 450 bytes from Go, and hands them back
 // to Go through a sink.
 func BenchmarkSource(b *testing.B) {
-	src := &Source{Name: "source", Columns: 1, Rows: blobs(bytes.Repeat([]byte{1}, 450))}
+	src := &Source{Name: "source", Columns: 1}
+	src.Serve(blobs(bytes.Repeat([]byte{1}, 450)))
 	sink := &Sink{Name: "sink", Columns: 1, Row: func(int64, []vtab.Value) error { return nil }}
 	db, err := testDriver.Open(":memory:", nil, src, sink)
 	if err != nil {
@@ -227,5 +230,21 @@ func BenchmarkSource(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(src.Rows.Len()), "ns/row")
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(src.rows.Len()), "ns/row")
+}
+
+// A statement that fails before it took a row says nothing of a row, whatever
+// the one before took.
+func TestNoRowWasTaken(t *testing.T) {
+	src := &Source{Name: "source", Columns: 2}
+	db := open(t, ":memory:", src)
+	src.Serve(table{{int64(1), "x"}, {int64(2), "y"}, {int64(3), "z"}})
+	mustExec(t, db, "INSERT INTO t SELECT c0, c1 FROM temp.source")
+	if src.Row() != 2 {
+		t.Errorf("Row() is %d after three rows", src.Row())
+	}
+	src.Serve(table{{int64(4), "x"}})
+	if _, err := db.Exec("INSERT INTO nowhere SELECT c0, c1 FROM temp.source"); err == nil || src.Row() != -1 {
+		t.Errorf("Row() is %d after a statement that took none: %v", src.Row(), err)
+	}
 }
