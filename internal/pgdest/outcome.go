@@ -239,6 +239,10 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 		answer = r.judge(server{f.int(0), f[1]}, f[2])
 	}
 	switch answer {
+	case committed:
+		if err := s.confirm(ctx, pg, transactions.confirm, r, res); err != nil {
+			return unasked, err
+		}
 	case running:
 		res.RoundTrips++
 		if err := execute(ctx, pg, transactions.abandon(r)); err != nil {
@@ -256,6 +260,28 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 		s.log.ErrorContext(ctx, "rows may be in the table twice: the answer to a COMMIT was lost, and the server cannot tell its outcome", attrs...)
 	}
 	return answer, nil
+}
+
+// confirm waits until a committed transaction is where its COMMIT would have
+// waited for it to be. That wait may have been cut short, by the request to cancel
+// that the end of a context sends or by the end of the session: such a transaction
+// is committed here, and a standby that takes over may not have it.
+func (s *Sink) confirm(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL, r receipt, res *dest.Result) error {
+	if sql.Empty() {
+		return nil
+	}
+	res.RoundTrips++
+	err := execute(ctx, pg, sql)
+	switch stateOf(err) {
+	case "42501", "42883": // the role may not, or the server cannot
+		s.log.WarnContext(ctx, "a transaction whose COMMIT was not answered is committed, but a synchronous standby may not have it yet",
+			"table", s.table.String(), "destination", s.db.String(), "transaction", r.xid, "error", err)
+		return nil
+	}
+	if err != nil {
+		return classify(fmt.Errorf("transaction %d is committed, and waits for a synchronous standby: %w", r.xid, err))
+	}
+	return nil
 }
 
 type outcome uint8

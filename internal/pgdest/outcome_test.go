@@ -236,6 +236,43 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A COMMIT that waits for a synchronous standby, and is given up, is committed where
+// it was written, and nowhere else. Its rows are not stored before the standby has
+// them.
+func TestCommitThatWaitsForAStandbyIsWaitedFor(t *testing.T) {
+	server := pgtest.Start(t)
+	db := server.Open(t)
+	db.Exec(t, linesDDL)
+	s := open(t, db.URL, lines())
+	check(t, s)
+	db.Exec(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	for pgtest.Value[string](t, db, "SHOW synchronous_standby_names") == "" {
+	}
+	try := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := s.Write(ctx, numbered(0, 10))
+		return err
+	}
+	if e := asError(t, try()); e.Class != dest.ClassTransient {
+		t.Errorf("class %v: %v", e.Class, e)
+	}
+	for db.Count(t, "log") == 0 { // until the wait is cut short: all see the rows
+	}
+	for range 3 {
+		if err := try(); err == nil {
+			t.Fatal("stored, and no standby has it")
+		} else if e := asError(t, err); e.Class != dest.ClassTransient {
+			t.Errorf("class %v: %v", e.Class, e)
+		}
+	}
+	db.Exec(t, "ALTER SYSTEM RESET synchronous_standby_names")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	insist(t, s, numbered(0, 10))
+	equal(t, db.Rows(t, "SELECT count(*), count(DISTINCT id) FROM log"), "10|10")
+}
+
 func TestServerThatCannotTellOutcomesIsUsedAllTheSame(t *testing.T) {
 	server := pgtest.Start(t)
 	withPlainRole(t, server)

@@ -17,6 +17,10 @@ type transactions struct {
 	// abandon ends the session of a transaction if that waits for its client,
 	// which has gone. A session that does anything else comes to an end by itself.
 	abandon func(r receipt) sqltext.SQL
+	// confirm writes into the log of the server, so that its COMMIT waits for what
+	// every COMMIT before it has waited for: a synchronous standby. Zero: nothing
+	// does that.
+	confirm sqltext.SQL
 	// rows is a condition, for people, that finds the rows that a transaction
 	// wrote.
 	rows func(xid uint64) string
@@ -50,7 +54,8 @@ var postgresTransactions = transactions{
 		return sqltext.Format("{} AND backend_xid::pg_catalog.text"+eq+"{} AND wait_event_type"+eq+"'Client'",
 			terminateSQL(r.pid), sqltext.Literal(strconv.FormatUint(uint64(uint32(r.xid)), 10)))
 	},
-	rows: func(xid uint64) string { return "xmin = '" + strconv.FormatUint(uint64(uint32(xid)), 10) + "'" },
+	confirm: sqltext.Const("SELECT pg_catalog.pg_logical_emit_message(true, 'memdbwriter', '')"),
+	rows:    func(xid uint64) string { return "xmin = '" + strconv.FormatUint(uint64(uint32(xid)), 10) + "'" },
 }
 
 // openGauss gives no number twice after a crash, but a standby that takes over
