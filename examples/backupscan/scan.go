@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,37 +19,42 @@ import (
 	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/walk"
 )
 
-// mention is how many unreadable entries and failed rows are named. All are
-// counted.
+// mention is how many entries of a kind are named. All are counted.
 const mention = 20
 
 // The stages of a scan, as progress shows them.
 const (
 	connecting = "connecting"
+	reading    = "reading the catalogue"
 	scanning   = "scanning"
 	storing    = "storing"
 	removing   = "removing what is gone"
 )
 
-// finishTimeout bounds the last statement of a scan, which an interrupt does
-// not end.
-const finishTimeout = time.Minute
-
 // scan is one scan of one backup set. Its order keeps the set right at any
-// moment: the set is marked as running; rows are added and updated; when every
-// one is durable, those of files that are gone are removed; and then alone the
-// set is marked as completed.
+// moment: the set is taken in hand and marked as running; rows are added and
+// updated; when every one is durable, those of files that are gone are removed;
+// and then alone the set is marked as completed.
 type scan struct {
 	*options
-	roots   []string // clean and absolute
-	log     *slog.Logger
-	started time.Time
+	roots       []string // clean and absolute
+	checkpoints string   // where rows wait on disk; empty: nowhere
+	log         *slog.Logger
+	started     time.Time
 
 	walker  walk.Walker
 	writer  memdbwriter.Writer[memdbwriter.FileInfo]
-	catalog catalog.Catalog
+	catalog *catalog.Catalog
 	doing   atomic.Value // string, the stage; set once the fields above are
-	seen    seen         // the paths that are there
+	known   known        // the rows that the set had
+
+	placesMu sync.Mutex
+	before   places   // of earlier scans and of this one, by and by
+	now      places   // of this scan
+	emptied  sync.Map // paths of directories that are empty and had rows -> why that is doubted
+
+	unchanged atomic.Int64 // rows that the database has as they are
+	fresh     atomic.Int64 // rows that it did not have
 
 	mu       sync.Mutex
 	refused  int64     // rows that the writer did not take
@@ -59,7 +64,12 @@ type scan struct {
 	status catalog.Status // how the set was left; empty if it was not touched
 	stored int64
 	failed int64
-	pruned pruned
+	older  int64 // rows that failed in earlier scans
+	unsent int64 // rows that are not in the catalogue
+
+	recovered int64 // rows that an earlier scan left on disk, stored at the start
+	pruned    pruned
+	totals    *catalog.Totals
 }
 
 // failure is a row that is not in the catalogue.
@@ -68,33 +78,108 @@ type failure struct {
 	reason error
 }
 
+// scan checks everything that can be wrong before a scan touches a database,
+// and runs it.
+func (o *options) scan(ctx context.Context, stdout, stderr io.Writer) (code int, err error) {
+	cfg, err := o.readSettings()
+	if err != nil {
+		return exitUsage, err
+	}
+	roots, err := walk.Roots(o.dirs)
+	if err != nil {
+		return exitUsage, err
+	}
+	if err := o.readExcludes(); err != nil {
+		return exitUsage, err
+	}
+	if err := checkExcludes(o.exclude, roots); err != nil {
+		return exitUsage, err
+	}
+	s := &scan{options: o, roots: roots, started: time.Now(), now: make(places)}
+	log, hide := stderr, func() {}
+	if !o.quiet {
+		display := progress.Start(stderr, terminal(stderr), s.state)
+		log, hide = display, display.Stop
+	}
+	s.log = slog.New(newLogHandler(log, o.verbose))
+	if cfg.ignored != nil {
+		s.log.Warn(cfg.ignored.Error())
+	}
+	cfg.Logger, s.checkpoints = s.log, cfg.CheckpointDir
+	err = s.run(ctx, cfg)
+	hide()
+	return s.conclude(ctx, err, stdout, stderr)
+}
+
+// conclude tells how the scan ended.
+func (s *scan) conclude(ctx context.Context, err error, stdout, stderr io.Writer) (int, error) {
+	for _, f := range s.failures {
+		fmt.Fprintf(stderr, "not stored: %s: %s\n", printable(f.path), printable(f.reason.Error()))
+	}
+	s.pruned.tell(stderr)
+	if s.status != "" {
+		err = errors.Join(err, s.summary(stdout, time.Since(s.started)))
+	}
+	return s.exitCode(ctx, err), err
+}
+
+func (s *scan) exitCode(ctx context.Context, err error) int {
+	switch {
+	case errors.As(err, new(*catalog.BusyError)):
+		return exitBusy
+	case ctx.Err() != nil && s.status != catalog.Completed && s.status != catalog.Errors:
+		return codeOf(ctx)
+	case err != nil:
+		return exitFailed
+	case s.pruned.refused():
+		return exitTooMany
+	case s.status == catalog.Errors:
+		return exitErrors
+	}
+	return exitOK
+}
+
 // run does the scan. Whatever it returns, the counts and the status are right.
-func (s *scan) run(ctx context.Context, cfg memdbwriter.Config) (err error) {
+func (s *scan) run(ctx context.Context, cfg settings) (err error) {
 	dest, err := memdbwriter.OpenDestination(ctx, cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dest.Close()) }()
+	if cfg.from != "" && cfg.from != "-db" {
+		s.log.Log(ctx, notice, "the catalogue is named by "+cfg.from, "catalogue", dest.String())
+	}
 
 	// These may lie inside the tree, and change meanwhile.
 	file, isFile := strings.CutPrefix(dest.String(), "sqlite:")
 	if !isFile {
 		file = ""
 	}
-	s.walker.Stats = s.stats
-	if s.walker.Exclude, err = walk.NewExclude(s.exclude, ownFiles(file, cfg.CheckpointDir)...); err != nil {
+	if err := s.prepare(file, cfg.CheckpointDir); err != nil {
 		return err
 	}
-
-	s.writer, err = memdbwriter.Open(ctx, memdbwriter.BackupFiles(s.set, memdbwriter.CreateTable()), dest, cfg)
+	s.catalog, err = catalog.Open(ctx, catalog.Options{URL: cfg.DatabaseURL, File: file, Create: s.create, Log: s.log})
 	if err != nil {
-		return err
-	}
-	if s.catalog, err = catalog.Open(ctx, cfg.DatabaseURL, file); err != nil {
-		return errors.Join(err, s.writer.Stop(ctx))
+		return s.explain(err)
 	}
 	defer func() { err = errors.Join(err, s.catalog.Close()) }()
-	return s.record(ctx)
+	return s.inHand(ctx, dest, cfg.Config)
+}
+
+// explain adds what to do.
+func (s *scan) explain(err error) error {
+	if errors.Is(err, catalog.ErrNoTables) {
+		return fmt.Errorf("%w: if this is the right database, have the tables made with -create", err)
+	}
+	return err
+}
+
+// prepare sets up the walk.
+func (s *scan) prepare(file, checkpoints string) (err error) {
+	s.walker.Stats, s.walker.OneFileSystem, s.walker.Pseudo = s.stats, s.oneFS, s.pseudo
+	s.walker.Enter, s.walker.Fault = s.enter, s.fault
+	s.walker.Exclude, err = walk.NewExclude(s.exclude, ownFiles(file, checkpoints)...)
+	return err
 }
 
 // ownFiles are what this program itself writes and so must not scan: the files
@@ -107,7 +192,7 @@ func ownFiles(database, checkpoints string) []string {
 		own = append(own, file, file+"-wal", file+"-shm", file+"-journal")
 	}
 	if checkpoints != "" {
-		if abs, err := filepath.Abs(checkpoints); err == nil {
+		if abs, err := filepath.Abs(filepath.Dir(checkpoints)); err == nil { // those of other sets too
 			own = append(own, resolved(abs))
 		}
 	}
@@ -123,202 +208,74 @@ func resolved(path string) string {
 	return path
 }
 
-// record brings the set to what the roots hold.
-func (s *scan) record(ctx context.Context) error {
-	if err := s.begin(ctx); err != nil {
-		return errors.Join(err, s.writer.Stop(ctx))
+// inHand takes the set in hand, and scans it while that lasts.
+func (s *scan) inHand(ctx context.Context, dest *memdbwriter.Destination, cfg memdbwriter.Config) error {
+	saved, err := s.catalog.Acquire(ctx, s.set, s.wait)
+	if err != nil {
+		return err
 	}
-	s.doing.Store(scanning)
-	found, walkErr := s.walker.Walk(ctx, s.roots, s.add)
-	storeErr := s.store(ctx)
-
-	err := errors.Join(walkErr, storeErr)
-	if err == nil {
-		s.doing.Store(removing)
-		err = s.prune(ctx, found)
+	if s.before, err = readPlaces(saved); err != nil {
+		return err
 	}
-	switch {
-	case err == nil:
-		s.status = catalog.Completed
-	case ctx.Err() != nil:
-		s.status = catalog.Cancelled
-		err = storeErr // the rest is the interrupt itself
-	default:
-		s.status = catalog.Failed
+	ctx, cancel := context.WithCancelCause(ctx)
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.catalog.Keep(keeping, s.set); err != nil {
+			cancel(err)
+		}
+	}()
+	defer func() {
+		stop()
+		<-ended
+		cancel(nil)
+	}()
+	if s.writer, err = s.open(ctx, dest, cfg); err != nil {
+		return errors.Join(err, s.giveBack(ctx))
 	}
-	if finishErr := s.finish(ctx); finishErr != nil {
-		s.status = catalog.Failed
-		err = errors.Join(err, finishErr)
-	}
-	return err
+	return s.record(ctx)
 }
 
-func (s *scan) begin(ctx context.Context) error {
-	source := catalog.Source{Exclude: s.exclude}
-	for _, root := range s.roots {
-		source.Roots = append(source.Roots, stored(root))
+// open makes the writer. Scans that start at the same time may make its table
+// together: the one that comes late fails, and tries again.
+func (s *scan) open(ctx context.Context, dest *memdbwriter.Destination, cfg memdbwriter.Config) (w memdbwriter.Writer[memdbwriter.FileInfo], err error) {
+	if cfg.CheckpointDir != "" {
+		if err := os.MkdirAll(cfg.CheckpointDir, 0o700); err != nil {
+			return nil, fmt.Errorf("MEMORY_DB_CHECKPOINT_DIR: %w", err)
+		}
 	}
-	source.Host, _ = os.Hostname() // only informs
-	before, err := s.catalog.Begin(ctx, catalog.Set{ID: s.set, Started: s.started, Source: source})
-	if before == catalog.Running {
-		s.log.Warn("the set is marked as being scanned: an earlier scan was killed, or another one is at work", "set", s.set)
+	for try := range 5 {
+		w, err = memdbwriter.Open(ctx, memdbwriter.BackupFiles(s.set, memdbwriter.CreateTable()), dest, cfg)
+		if err == nil || !catalog.MadeMeanwhile(err) {
+			break
+		}
+		time.Sleep(time.Duration(try+1) * 50 * time.Millisecond)
 	}
-	return err
+	return w, err
 }
 
-func (s *scan) finish(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+// giveBack gives the set back when the scan did not begin.
+func (s *scan) giveBack(ctx context.Context) error {
+	ctx, cancel := s.lasting(ctx, time.Second)
 	defer cancel()
-	return s.catalog.Finish(ctx, s.set, catalog.Outcome{
-		Status: s.status, Ended: time.Now(),
-		Files: s.walker.Counts.Files.Load(), Bytes: s.walker.Counts.Bytes.Load(),
-	})
+	return s.catalog.Release(ctx, s.set)
 }
 
-// add hands an entry to the writer. Only what concerns all entries ends the
-// walk; a row that no database could take is one that failed.
-func (s *scan) add(ctx context.Context, e *walk.Entry) error {
-	if s.entry != nil {
-		s.entry(e.Path)
-	}
-	if e.Err != nil {
-		s.mentionUnreadable(e)
-	}
-	s.seen.add(stored(e.Path))
-	err := s.writer.Add(ctx, row(e))
-	if rowErr, ok := errors.AsType[*memdbwriter.RowError](err); ok {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.refused++
-		s.fail(failure{stored(e.Path), rowErr.Err})
-		return nil
-	}
-	return err
-}
-
-// fail keeps the first failures. The caller holds s.mu.
-func (s *scan) fail(f failure) {
-	if len(s.failures) < mention {
-		s.failures = append(s.failures, f)
-	}
-}
-
-func (s *scan) mentionUnreadable(e *walk.Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mentions++
-	switch {
-	case s.mentions <= mention:
-		s.log.Warn("cannot be read, recorded with the error", "path", stored(e.Path), "error", walk.Reason(e.Err))
-	case s.mentions == mention+1:
-		s.log.Warn("more entries cannot be read; the summary counts them")
-	}
-}
-
-// store waits until everything found is durable and ends the writer. An
-// interrupt does not end it: the list of what was found would be lost. The
-// user can interrupt a second time.
-func (s *scan) store(ctx context.Context) error {
-	s.doing.Store(storing)
-	err := s.writer.ForceSync(ctx)
-	if ctx.Err() != nil {
-		s.log.Warn("interrupted: storing what was found until now; interrupt again to give that up",
-			"waiting", s.writer.SyncStatus().Pending)
-		ctx = context.WithoutCancel(ctx)
-		err = s.writer.ForceSync(ctx)
-	}
-	s.listFailures()
-	err = errors.Join(ignoreRows(err), ignoreRows(s.writer.Stop(ctx)))
-
-	status := s.writer.SyncStatus()
-	s.stored = status.Synced
-	s.failed = status.Failed + s.refused
-	if s.failed > 0 {
-		err = errors.Join(fmt.Errorf("%d rows could not be stored", s.failed), err)
-	}
-	return err
-}
-
-// listFailures keeps the first rows that the destination refused.
-func (s *scan) listFailures() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for f, err := range s.writer.SyncErrors() {
-		if err != nil {
-			s.log.Error("the refused rows cannot be listed", "error", err)
-			return
+// lasting is a context for what an interrupt must not end at once: it lasts so
+// much longer, and ends with a second interrupt.
+func (s *scan) lasting(ctx context.Context, longer time.Duration) (context.Context, context.CancelFunc) {
+	lasting, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	cause := func() { cancel(context.Cause(ctx)) }
+	var late atomic.Pointer[time.Timer]
+	first := context.AfterFunc(ctx, func() { late.Store(time.AfterFunc(longer, cause)) })
+	second := context.AfterFunc(s.hurry, cause)
+	return lasting, func() {
+		first()
+		second()
+		if t := late.Load(); t != nil {
+			t.Stop()
 		}
-		if s.fail(failure{f.Row.Path, f.Err.Err}); len(s.failures) == mention {
-			return
-		}
+		cancel(nil)
 	}
-}
-
-// ignoreRows drops the part of an error that listFailures and the count say
-// better.
-func ignoreRows(err error) error {
-	if errors.Is(err, memdbwriter.ErrRowsFailed) && !errors.Is(err, memdbwriter.ErrUnsynced) {
-		return nil
-	}
-	return err
-}
-
-// state is what progress shows.
-func (s *scan) state() progress.State {
-	doing, begun := s.doing.Load().(string)
-	if !begun {
-		return progress.State{Doing: connecting}
-	}
-	st := progress.State{
-		Doing: doing, Entries: s.walker.Counts.Entries(), Bytes: s.walker.Counts.Bytes.Load(),
-		Waiting: s.writer.SyncStatus().Pending,
-	}
-	if doing == scanning {
-		st.Directory = s.walker.Current()
-	}
-	return st
-}
-
-// stored is the form in which the catalogue has a path of this system.
-func stored(path string) string {
-	text, _ := memdbwriter.EscapePath(filepath.ToSlash(path))
-	return text
-}
-
-// row is the catalogue's row of an entry. A directory has no size: its own is
-// that of a list of names, and sizes of a set should add up.
-func row(e *walk.Entry) memdbwriter.FileInfo {
-	f := memdbwriter.FileInfo{
-		Path: filepath.ToSlash(e.Path), Type: memdbwriter.FileType(e.Type), Size: e.Stat.Size,
-		Owner: e.Owner, Group: e.Group,
-		CreatedTime: e.Stat.Created, ModifiedTime: e.Stat.Modified, AccessedTime: e.Stat.Accessed,
-		FileMetadata: metadata(e),
-	}
-	if e.Type == walk.Directory {
-		f.Size = 0
-	}
-	if !e.Stat.Modified.IsZero() {
-		f.Permissions = fmt.Sprintf("%04o", e.Stat.Perm)
-	}
-	return f
-}
-
-// metadata says what the columns cannot: why an entry could not be read, and
-// that a creation time is only that of the last change of the inode.
-func metadata(e *walk.Entry) json.RawMessage {
-	var m struct {
-		Error   string `json:"error,omitempty"`
-		Created string `json:"created,omitempty"`
-	}
-	if e.Err != nil {
-		m.Error = walk.Reason(e.Err)
-	}
-	if !e.Stat.Created.IsZero() && !e.Stat.Birth {
-		m.Created = "ctime"
-	}
-	if m.Error == "" && m.Created == "" {
-		return nil
-	}
-	text, _ := json.Marshal(m) // two strings cannot fail
-	return text
 }

@@ -1,30 +1,51 @@
 // Package catalog is the backup scanner's own view of the destination, beside
-// the rows that go through the write buffer: the row of the backup set, which
-// says how far its scan is, and the removal of files that are gone.
+// the rows that go through the write buffer:
+//
+//	backup_sets    the row of the backup set, which says how far its scan is
+//	backup_scans   which scan has the set in hand, and the file systems that the
+//	               set's files were found in (lease.go)
+//	backup_files   read before a scan (rows.go), and what is gone removed after it
+//
+// Statements are repeated while the database is away or busy, until their
+// context ends, as the write buffer does it (retry.go).
 package catalog
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Status is the scan_status of a backup set. Consumers take a set as whole
 // when it is Completed, and not before.
 type Status string
 
-// The statuses of a scan.
+// The statuses of a scan. They fit varchar(20).
 const (
 	Running   Status = "running"
 	Completed Status = "completed"
+	// Errors is a scan that was completed while some entries could not be read
+	// or stored, or some rows could not be told to be gone. All else is exact.
+	Errors    Status = "completed_errors"
 	Failed    Status = "failed"
 	Cancelled Status = "cancelled"
 )
 
-// PageSize is how many files Page returns at most.
-const PageSize = 5000
+// ErrReplaced is wrapped when the file of an SQLite catalogue is not the one
+// that was opened any more.
+var ErrReplaced = errors.New("the catalogue's file was moved, removed or replaced while it was in use")
+
+// ErrNoTables is wrapped by Open when the database has no catalogue and none is
+// to be made.
+var ErrNoTables = errors.New("the database has no backup catalogue")
 
 // Set is what a scan says of its backup set when it begins.
 type Set struct {
@@ -40,107 +61,214 @@ type Source struct {
 	Exclude []string `json:"exclude,omitempty"`
 }
 
-// Outcome is how a scan ended.
-type Outcome struct {
-	Status Status
-	Ended  time.Time
-	Files  int64 // regular files found
-	Bytes  int64 // their sizes
+// Totals are those of a set: of its rows, not of the last scan.
+type Totals struct {
+	Rows  int64
+	Files int64 // regular files
+	Bytes int64 // their sizes, those of a file with several names once
 }
 
-// File is a stored row of the set.
-type File struct {
-	Path   string
-	Copied bool // on tape: its row describes what is there and stays
+// Catalog is a database with the catalogue's tables.
+type Catalog struct {
+	db      *sql.DB
+	pool    *pgxpool.Pool // under db; nil for SQLite
+	dialect *dialect
+	log     *slog.Logger
+	token   string      // of the set in hand; empty: none
+	file    string      // of SQLite
+	opened  os.FileInfo // what file was
 }
 
-// Catalog is a database with the tables backup_sets and backup_files. Only
-// backup_sets is created where it is missing.
-type Catalog interface {
-	// Begin marks the set as being scanned and makes its row if there is
-	// none. It returns the status that the set had, empty for a new one.
-	Begin(ctx context.Context, s Set) (before Status, err error)
-
-	// Finish stores how the scan ended.
-	Finish(ctx context.Context, id int64, o Outcome) error
-
-	// Page returns the next files of the set in the order of their paths:
-	// those after the given path, from the beginning when it is empty. There
-	// are no more when the page is empty.
-	Page(ctx context.Context, id int64, after string) ([]File, error)
-
-	// Delete removes the files with these paths from the set, except those
-	// that are on tape, and returns how many it removed.
-	Delete(ctx context.Context, id int64, paths []string) (int64, error)
-
-	// Close disconnects.
-	Close() error
+// Options are what Open needs to know.
+type Options struct {
+	URL string // of a PostgreSQL server, if File is empty
+	// File is the path of an SQLite database.
+	File string
+	// Create allows the tables to be made in a database that has none of them.
+	Create bool
+	Log    *slog.Logger
 }
 
-// Open connects to the database of a destination: file is the path of an
-// SQLite database, and when it is empty url is that of a PostgreSQL server.
-func Open(ctx context.Context, url, file string) (Catalog, error) {
-	if file != "" {
-		return openSQLite(file)
+// Open connects, and makes the tables backup_sets and backup_scans where they
+// are missing.
+func Open(ctx context.Context, o Options) (*Catalog, error) {
+	c := &Catalog{log: o.Log, file: o.File}
+	var err error
+	if o.File != "" {
+		err = c.openSQLite(o)
+	} else {
+		err = c.openPostgres(ctx, o)
 	}
-	return openPostgres(ctx, url)
+	if err == nil {
+		err = c.db.PingContext(ctx) // a database that is not there now is said at once
+	}
+	if err == nil {
+		err = c.setUp(ctx, o.Create)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("catalogue: %w", err), c.Close())
+	}
+	return c, nil
 }
 
-// The statements, in the SQL that both databases understand.
-const (
-	selectStatus = `SELECT coalesce(scan_status, '') FROM backup_sets WHERE id = $1`
-
-	insertSet = `INSERT INTO backup_sets (id, set_id, set_name, backup_group, status, backup_type, backup_time, source_info, scan_status)
-VALUES ($1, $2, $3, $4, 'active', 'full', $5, $6, $7)`
-
-	restartSet = `UPDATE backup_sets SET backup_time = $2, source_info = $3, scan_status = $4, scan_completed_at = NULL WHERE id = $1`
-
-	finishSet = `UPDATE backup_sets SET scan_status = $2, scan_completed_at = $3, total_files = $4, total_bytes = $5 WHERE id = $1`
-
-	selectPage = `SELECT file_path, coalesce(is_copy_success, FALSE) FROM backup_files
-WHERE backup_set_id = $1 AND file_path > $2 ORDER BY file_path LIMIT $3`
-)
-
-// createSets returns the statement that creates backup_sets, with the columns
-// that the products around it know and that a scan can fill, and the state of
-// the scan.
-func createSets(stamp, jsonType string) string {
-	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS backup_sets (
-	id integer PRIMARY KEY,
-	set_id varchar(50) NOT NULL UNIQUE,
-	set_name varchar(200) NOT NULL,
-	backup_group varchar(20) NOT NULL,
-	status varchar(20) NOT NULL DEFAULT 'active',
-	backup_type varchar(20) NOT NULL DEFAULT 'full',
-	backup_time %[1]s NOT NULL,
-	source_info %[2]s,
-	total_files bigint NOT NULL DEFAULT 0,
-	total_bytes bigint NOT NULL DEFAULT 0,
-	scan_status varchar(20),
-	scan_completed_at %[1]s
-)`, stamp, jsonType)
+// OpenToRead connects to a catalogue that is there, and makes nothing.
+func OpenToRead(ctx context.Context, o Options) (*Catalog, error) {
+	c := &Catalog{log: o.Log, file: o.File}
+	o.Create = false
+	var err error
+	if o.File != "" {
+		err = c.openSQLite(o)
+	} else {
+		err = c.openPostgres(ctx, o)
+	}
+	if err == nil {
+		err = c.db.PingContext(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("catalogue: %w", err), c.Close())
+	}
+	return c, nil
 }
 
-// mend adds to an error about backup_sets what a table made by somebody else
-// may lack.
-func mend(err error) error {
+// Close disconnects.
+func (c *Catalog) Close() error {
+	if c.db == nil {
+		return nil
+	}
+	err := c.db.Close()
+	if c.pool != nil {
+		c.pool.Close()
+	}
+	return err
+}
+
+// setUp makes the tables. Scans that start at the same time may do it together:
+// the one that comes late fails, and repeats.
+func (c *Catalog) setUp(ctx context.Context, create bool) error {
+	return c.do(ctx, "tables", func(tx *sql.Tx) error {
+		var there bool
+		if err := tx.QueryRowContext(ctx, c.sql(c.dialect.hasTables)).Scan(&there); err != nil {
+			return err
+		}
+		if !there && !create {
+			return ErrNoTables
+		}
+		for _, statement := range []string{createSets, createScans} {
+			if _, err := tx.ExecContext(ctx, c.sql(statement)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Begin marks the set as being scanned and makes its row if there is none. It
+// returns the status that the set had, empty for a new one.
+func (c *Catalog) Begin(ctx context.Context, s Set) (before Status, err error) {
+	source, err := json.Marshal(s.Source)
+	if err != nil {
+		return "", err
+	}
+	err = c.do(ctx, "begin", func(tx *sql.Tx) error {
+		before = ""
+		err := tx.QueryRowContext(ctx, c.sql(selectStatus), s.ID).Scan((*string)(&before))
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			month := s.Started.UTC().Format("2006-01")
+			_, err = tx.ExecContext(ctx, c.sql(insertSet), s.ID, fmt.Sprintf("%s-%06d", month, s.ID), fmt.Sprintf("Scan of set %d", s.ID), month,
+				c.dialect.stamp(s.Started), string(source), string(Running))
+		case err == nil:
+			_, err = tx.ExecContext(ctx, c.sql(restartSet), s.ID, c.dialect.stamp(s.Started), string(source), string(Running))
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("catalogue: begin backup set %d: %w", s.ID, fix(err))
+	}
+	return before, nil
+}
+
+// Finish stores how the scan ended, with the set's totals if they are known,
+// and gives the set back. It fails if another scan has the set by now.
+func (c *Catalog) Finish(ctx context.Context, id int64, status Status, ended time.Time, totals *Totals) error {
+	err := c.do(ctx, "finish", func(tx *sql.Tx) error {
+		if err := c.hold(ctx, tx, id); err != nil {
+			return err
+		}
+		var completed any
+		if status == Completed || status == Errors {
+			completed = c.dialect.stamp(ended)
+		}
+		if _, err := tx.ExecContext(ctx, c.sql(finishSet), id, string(status), completed); err != nil {
+			return err
+		}
+		if totals != nil {
+			if _, err := tx.ExecContext(ctx, c.sql(totalSet), id, totals.Files, totals.Bytes); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, c.sql(releaseSet), id)
+		return err
+	})
+	if err == nil {
+		c.token = ""
+		err = c.Check()
+	}
+	if err != nil {
+		return fmt.Errorf("catalogue: mark backup set %d as %s: %w", id, status, fix(err))
+	}
+	return nil
+}
+
+// Check reports ErrReplaced if the catalogue is not where it was. What is
+// stored is durable, but in a file that nobody will find.
+func (c *Catalog) Check() error {
+	if c.file == "" {
+		return nil
+	}
+	now, err := os.Stat(c.file)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	case c.opened != nil && !os.SameFile(now, c.opened):
+		return fmt.Errorf("%w: %s", ErrReplaced, c.file)
+	}
+	return nil
+}
+
+// look notes which file was opened, and fails if it is another one by now.
+func (c *Catalog) look() (err error) {
+	if c.opened == nil {
+		c.opened, err = os.Stat(c.file)
+		return err
+	}
+	return c.Check()
+}
+
+// Totals counts the rows of a set.
+func (c *Catalog) Totals(ctx context.Context, id int64) (t Totals, err error) {
+	err = c.read(ctx, "totals", func(tx *sql.Tx) error {
+		var twice int64
+		if err := tx.QueryRowContext(ctx, c.sql(c.dialect.countTwice), id).Scan(&twice); err != nil {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, c.sql(countSet), id).Scan(&t.Rows, &t.Files, &t.Bytes); err != nil {
+			return err
+		}
+		t.Bytes -= twice
+		return nil
+	})
+	if err != nil {
+		return Totals{}, fmt.Errorf("catalogue: totals of backup set %d: %w", id, err)
+	}
+	return t, nil
+}
+
+// fix adds to an error about backup_sets what a table made by somebody else may
+// lack.
+func fix(err error) error {
 	if err == nil || !strings.Contains(err.Error(), "scan_") {
 		return err
 	}
 	return fmt.Errorf("%w; a scan needs two columns: ALTER TABLE backup_sets ADD COLUMN scan_status varchar(20), ADD COLUMN scan_completed_at timestamptz", err)
-}
-
-// newSet are the arguments of insertSet; stamp and source are those of the
-// dialect.
-func newSet(s Set, stamp, source any) []any {
-	month := s.Started.UTC().Format("2006-01")
-	return []any{
-		s.ID, fmt.Sprintf("%s-%06d", month, s.ID), fmt.Sprintf("Scan of set %d", s.ID), month,
-		stamp, source, string(Running),
-	}
-}
-
-func (s Source) json() (string, error) {
-	text, err := json.Marshal(s)
-	return string(text), err
 }

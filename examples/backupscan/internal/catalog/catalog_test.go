@@ -3,8 +3,13 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -92,9 +97,9 @@ func check(t testing.TB, err error) {
 	}
 }
 
-func open(t testing.TB, p place) Catalog {
+func open(t testing.TB, p place) *Catalog {
 	t.Helper()
-	c, err := Open(context.Background(), p.url, p.file)
+	c, err := Open(context.Background(), Options{URL: p.url, File: p.file, Create: true, Log: slog.New(slog.DiscardHandler)})
 	check(t, err)
 	t.Cleanup(func() { check(t, c.Close()) })
 	return c
@@ -109,6 +114,16 @@ func wantRows(t testing.TB, got []string, want ...string) {
 
 var start = time.Date(2026, 2, 3, 4, 5, 6, 789000000, time.FixedZone("", 8*3600))
 
+// begin takes a set in hand and marks it.
+func begin(t testing.TB, c *Catalog, s Set) Status {
+	t.Helper()
+	_, err := c.Acquire(t.Context(), s.ID, 0)
+	check(t, err)
+	before, err := c.Begin(t.Context(), s)
+	check(t, err)
+	return before
+}
+
 func TestASetIsMadeAndFollowsItsScan(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		c := open(t, p)
@@ -119,35 +134,79 @@ func TestASetIsMadeAndFollowsItsScan(t *testing.T) {
 			no, yes = "0", "1"
 		}
 
-		before, err := c.Begin(ctx, Set{ID: 7, Started: start, Source: Source{Host: "h", Roots: []string{"/it's"}}})
-		check(t, err)
-		if before != "" {
+		if before := begin(t, c, Set{ID: 7, Started: start, Source: Source{Host: "h", Roots: []string{"/it's"}}}); before != "" {
 			t.Errorf("a new set had the status %q", before)
 		}
 		wantRows(t, p.rows(t, state), "7|2026-02-000007|2026-02|active|full|running|0|0|"+yes)
 
-		check(t, c.Finish(ctx, 7, Outcome{Status: Completed, Ended: start.Add(time.Hour), Files: 12, Bytes: 1 << 40}))
+		check(t, c.Finish(ctx, 7, Completed, start.Add(time.Hour), &Totals{Files: 12, Bytes: 1 << 40}))
 		wantRows(t, p.rows(t, state), "7|2026-02-000007|2026-02|active|full|completed|12|1099511627776|"+no)
 
-		before, err = c.Begin(ctx, Set{ID: 7, Started: start.AddDate(0, 3, 0), Source: Source{Roots: []string{"/other"}}})
-		check(t, err)
-		if before != Completed {
+		if before := begin(t, c, Set{ID: 7, Started: start.AddDate(0, 3, 0), Source: Source{Roots: []string{"/other"}}}); before != Completed {
 			t.Errorf("the set had the status %q, want completed", before)
 		}
 		wantRows(t, p.rows(t, state), "7|2026-02-000007|2026-02|active|full|running|12|1099511627776|"+yes)
 		source := p.rows(t, "SELECT source_info FROM backup_sets")
 		wantRows(t, []string{strings.ReplaceAll(source[0], " ", "")}, `{"roots":["/other"]}`)
 
-		check(t, c.Finish(ctx, 7, Outcome{Status: Cancelled, Ended: start, Files: 3, Bytes: 4}))
-		wantRows(t, p.rows(t, state), "7|2026-02-000007|2026-02|active|full|cancelled|3|4|"+yes)
+		check(t, c.Finish(ctx, 7, Cancelled, start, nil))
+		wantRows(t, p.rows(t, state), "7|2026-02-000007|2026-02|active|full|cancelled|12|1099511627776|"+yes)
+	})
+}
+
+func TestASetIsInOneHand(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		a, b := open(t, p), open(t, p)
+		saved, err := a.Acquire(t.Context(), 3, 0)
+		check(t, err)
+		check(t, a.Save(t.Context(), 3, saved+" saved"))
+		busy := new(BusyError)
+		if _, err := b.Acquire(t.Context(), 3, 0); !errors.As(err, &busy) || busy.Owner.PID != os.Getpid() {
+			t.Fatalf("got %v", err)
+		}
+		check(t, a.Release(t.Context(), 3))
+		if saved, err := b.Acquire(t.Context(), 3, 0); err != nil || saved != "{} saved" {
+			t.Errorf("got %q, %v", saved, err)
+		}
+		// Whoever has lost the set changes nothing any more.
+		_, err = a.Delete(t.Context(), 3, []string{"/x"})
+		for _, err := range []error{err, a.Save(t.Context(), 3, "x"), a.Finish(t.Context(), 3, Completed, start, nil), a.Release(t.Context(), 3)} {
+			if !errors.Is(err, ErrLost) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+func TestASetIsTakenOverFromTheDead(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		c := open(t, p)
+		_, err := c.Acquire(t.Context(), 3, 0)
+		check(t, err)
+		gone := exec.Command("true")
+		check(t, gone.Run())
+		for _, change := range []string{
+			fmt.Sprintf(`owner = replace(owner, '"pid":%d', '"pid":%d')`, os.Getpid(), gone.Process.Pid), // a process that ended
+			`owner = replace(owner, '"process":"', '"process":"9')`,                                      // another of its number
+			`owner = '{"host":"elsewhere","pid":1}', seen_at = seen_at - 1000`,                           // no sign of life
+			`owner = 'nonsense', seen_at = seen_at - 1000`,
+		} {
+			p.exec(t, "UPDATE backup_scans SET "+change)
+			if _, err := c.Acquire(t.Context(), 3, 0); err != nil {
+				t.Errorf("%s: %v", change, err)
+			}
+		}
+		p.exec(t, `UPDATE backup_scans SET owner = '{"host":"elsewhere","pid":1}'`)
+		if _, err := c.Acquire(t.Context(), 3, 10*time.Millisecond); !errors.As(err, new(*BusyError)) {
+			t.Errorf("a living scan of another machine: %v", err)
+		}
 	})
 }
 
 func TestTimesAreStoredInUTC(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		c := open(t, p)
-		_, err := c.Begin(t.Context(), Set{ID: 1, Started: start})
-		check(t, err)
+		begin(t, c, Set{ID: 1, Started: start})
 		query := "SELECT CAST(backup_time AS TEXT) FROM backup_sets"
 		if p.file == "" {
 			query = "SELECT (backup_time AT TIME ZONE 'UTC')::text || '+00:00' FROM backup_sets"
@@ -199,6 +258,8 @@ func TestDeleteSparesWhatIsOnTapeAndOtherSets(t *testing.T) {
 		c := open(t, p)
 		files(t, p)
 		p.exec(t, `INSERT INTO backup_files VALUES (3, '/a''b"\中', FALSE), (3, '/null', NULL), (3, '/taped', TRUE), (3, '/stays', FALSE), (4, '/null', FALSE)`)
+		_, err := c.Acquire(t.Context(), 3, 0)
+		check(t, err)
 		n, err := c.Delete(t.Context(), 3, []string{`/a'b"\中`, "/null", "/taped", "/never was"})
 		check(t, err)
 		if n != 2 {
@@ -224,8 +285,61 @@ func TestATableWithoutTheStateOfTheScanIsNamedWithTheRemedy(t *testing.T) {
 }
 
 func TestAServerThatIsNotThereIsAnErrorWithoutThePassword(t *testing.T) {
-	_, err := Open(t.Context(), "postgres://me:s3cret@127.0.0.1:1/x", "")
+	_, err := Open(t.Context(), Options{URL: "postgres://me:s3cret@127.0.0.1:1/x", Log: slog.New(slog.DiscardHandler)})
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheFileIsForItsOwner(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "catalog.db")
+	open(t, place{file: file})
+	info, err := os.Stat(file)
+	check(t, err)
+	if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+func TestAFileThatSomebodyElseMayHavePlantedIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(dir+"/other.db", nil, 0o600))
+	check(t, os.Symlink(dir+"/other.db", dir+"/link.db"))
+	check(t, os.Link(dir+"/other.db", dir+"/hard.db"))
+	check(t, os.Symlink(dir+"/nowhere.db", dir+"/dangling.db"))
+	for _, name := range []string{"link.db", "hard.db", "dangling.db"} {
+		_, err := Open(t.Context(), Options{File: filepath.Join(dir, name), Create: true, Log: slog.New(slog.DiscardHandler)})
+		if err == nil || !strings.Contains(err.Error(), "link") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(dir + "/nowhere.db"); err == nil {
+		t.Error("a link was followed")
+	}
+}
+
+func TestADatabaseWithoutTablesIsNotFilled(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		_, err := Open(t.Context(), Options{URL: p.url, File: p.file, Log: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, ErrNoTables) {
+			t.Errorf("got %v", err)
+		}
+		if p.file == "" {
+			wantRows(t, p.rows(t, "SELECT relname FROM pg_class WHERE relname LIKE 'backup%'"))
+		}
+	})
+}
+
+func TestAReplacedFileIsNoticed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "catalog.db")
+	c := open(t, place{file: file})
+	begin(t, c, Set{ID: 1, Started: start})
+	check(t, os.Rename(file, file+".away"))
+	if err := c.Finish(t.Context(), 1, Completed, start, nil); !errors.Is(err, ErrReplaced) {
+		t.Errorf("moved: %v", err)
+	}
+	check(t, os.WriteFile(file, nil, 0o600))
+	if err := c.Check(); !errors.Is(err, ErrReplaced) {
+		t.Errorf("replaced: %v", err)
 	}
 }

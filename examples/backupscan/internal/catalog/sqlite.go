@@ -1,12 +1,13 @@
 package catalog
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,20 +15,64 @@ import (
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
-type sqlite struct{ db *sql.DB }
+var sqliteDialect = &dialect{
+	words: strings.NewReplacer(
+		"{stamp}", "TIMESTAMP", "{json}", "TEXT", "{=}", "=", "{>}", ">",
+		"{count}", "count", "{sum}", "sum", "{max}", "max", "{now}", "CAST(strftime('%s', 'now') AS INTEGER)", "{for update}", "",
+		"{text created_time}", "CAST(created_time AS TEXT)", "{text modified_time}", "CAST(modified_time AS TEXT)",
+		"{text file_metadata}", "file_metadata",
+	),
+	hasTables:  `SELECT count(*) > 0 FROM sqlite_schema WHERE name IN ('backup_sets', 'backup_files', 'backup_scans')`,
+	countTwice: hardlinks(`json_extract(file_metadata, '$.hardlink')`),
+	deletePath: `DELETE FROM backup_files WHERE backup_set_id = $1 AND file_path IN (SELECT value FROM json_each($2)) AND is_copy_success IS NOT TRUE`,
+	stamp:      func(t time.Time) any { return t.UTC().Format(stampLayout) },
+	list: func(paths []string) (any, error) {
+		text, err := json.Marshal(paths)
+		return string(text), err
+	},
+}
+
+// stampLayout is how the destination writes times: UTC, microseconds.
+const stampLayout = "2006-01-02 15:04:05.999999-07:00"
 
 // openSQLite opens the file beside the destination's own connection, with
 // which it takes turns through SQLite's locks.
-func openSQLite(file string) (Catalog, error) {
-	db, err := sql.Open("sqlite", sqliteDSN(file))
+func (c *Catalog) openSQLite(o Options) error {
+	if err := private(o); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", sqliteDSN(o.File))
 	if err != nil {
-		return nil, fmt.Errorf("catalogue %s: %w", file, err)
+		return err
 	}
-	db.SetMaxOpenConns(1)
-	if _, err := db.Exec(createSets("TIMESTAMP", "TEXT")); err != nil {
-		return nil, fmt.Errorf("catalogue %s: %w", file, errors.Join(err, db.Close()))
+	db.SetMaxOpenConns(2) // one of them for the sign of life while rows are read
+	c.dialect, c.db = sqliteDialect, db
+	return nil
+}
+
+// private makes the file if it may be made, readable for nobody else: it lists
+// names that the tree does not show to everybody. A link is not followed: in a
+// directory of somebody else it would have root write where that one likes.
+func private(o Options) error {
+	info, err := os.Lstat(o.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !o.Create:
+		return fmt.Errorf("%w: %s is missing", ErrNoTables, o.File)
+	case errors.Is(err, fs.ErrNotExist):
+		f, err := os.OpenFile(o.File, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			return nil // another scan was faster
+		}
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is a link or no regular file: name the file itself with -db", o.File)
 	}
-	return &sqlite{db}, nil
+	return trusted(o.File, info)
 }
 
 // sqliteDSN names the file so that no character of its path has a meaning.
@@ -37,77 +82,8 @@ func sqliteDSN(file string) string {
 		path = "/" + path
 	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(2000)", "journal_mode(WAL)", "synchronous(FULL)"},
 	}.Encode()}
 	return dsn.String()
 }
-
-// stampLayout is how the destination writes times: UTC, microseconds.
-const stampLayout = "2006-01-02 15:04:05.999999-07:00"
-
-func stamp(t time.Time) string { return t.UTC().Format(stampLayout) }
-
-func (s *sqlite) Begin(ctx context.Context, set Set) (before Status, err error) {
-	source, err := set.Source.json()
-	if err != nil {
-		return "", err
-	}
-	err = s.db.QueryRowContext(ctx, selectStatus, set.ID).Scan((*string)(&before))
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		_, err = s.db.ExecContext(ctx, insertSet, newSet(set, stamp(set.Started), source)...)
-	case err == nil:
-		_, err = s.db.ExecContext(ctx, restartSet, set.ID, stamp(set.Started), source, string(Running))
-	}
-	if err != nil {
-		return "", fmt.Errorf("catalogue: begin backup set %d: %w", set.ID, mend(err))
-	}
-	return before, nil
-}
-
-func (s *sqlite) Finish(ctx context.Context, id int64, o Outcome) error {
-	completed := sql.NullString{String: stamp(o.Ended), Valid: o.Status == Completed}
-	if _, err := s.db.ExecContext(ctx, finishSet, id, string(o.Status), completed, o.Files, o.Bytes); err != nil {
-		return fmt.Errorf("catalogue: mark backup set %d as %s: %w", id, o.Status, mend(err))
-	}
-	return nil
-}
-
-func (s *sqlite) Page(ctx context.Context, id int64, after string) ([]File, error) {
-	files, err := s.page(ctx, id, after)
-	if err != nil {
-		return nil, fmt.Errorf("catalogue: files of backup set %d: %w", id, err)
-	}
-	return files, nil
-}
-
-func (s *sqlite) page(ctx context.Context, id int64, after string) (files []File, err error) {
-	rows, err := s.db.QueryContext(ctx, selectPage, id, after, PageSize)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var f File
-		if err := rows.Scan(&f.Path, &f.Copied); err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-	}
-	return files, rows.Err()
-}
-
-func (s *sqlite) Delete(ctx context.Context, id int64, paths []string) (int64, error) {
-	list, err := json.Marshal(paths)
-	if err != nil {
-		return 0, err
-	}
-	result, err := s.db.ExecContext(ctx, `DELETE FROM backup_files
-WHERE backup_set_id = $1 AND file_path IN (SELECT value FROM json_each($2)) AND is_copy_success IS NOT TRUE`, id, string(list))
-	if err != nil {
-		return 0, fmt.Errorf("catalogue: remove files from backup set %d: %w", id, err)
-	}
-	return result.RowsAffected()
-}
-
-func (s *sqlite) Close() error { return s.db.Close() }

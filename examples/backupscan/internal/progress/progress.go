@@ -29,6 +29,7 @@ type State struct {
 	Bytes     int64
 	Waiting   int64 // rows that are not stored yet
 	Directory string
+	Expected  int64 // entries of the last scan; 0 where there was none
 }
 
 // Reporter shows the state until it is stopped. Whatever else goes to the same
@@ -46,7 +47,11 @@ type Reporter struct {
 
 // Start begins to show what state returns. Columns is the width of the terminal
 // that out is, 0 if it is none. Stop must be called.
-func Start(out io.Writer, columns int, state func() State) *Reporter {
+func Start(out io.Writer, width func() int, state func() State) *Reporter {
+	columns := 0
+	if width != nil {
+		columns = width()
+	}
 	r := &Reporter{
 		out: out, state: state, columns: lineColumns,
 		done: make(chan struct{}), ended: make(chan struct{}),

@@ -15,7 +15,7 @@ func TestPlainLinesEveryFewSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var entries atomic.Int64
 		var out bytes.Buffer
-		r := Start(&out, 0, func() State {
+		r := Start(&out, nil, func() State {
 			return State{Doing: "scanning", Entries: entries.Load(), Bytes: 3 << 20, Waiting: 1234, Directory: "/data/here"}
 		})
 		entries.Store(50_000)
@@ -36,7 +36,7 @@ func TestPlainLinesEveryFewSeconds(t *testing.T) {
 func TestATerminalLineIsRedrawnAndClearedForOtherLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		r := Start(&out, 80, func() State { return State{Doing: "scanning", Entries: 7, Directory: "/d"} })
+		r := Start(&out, func() int { return 80 }, func() State { return State{Doing: "scanning", Entries: 7, Directory: "/d"} })
 		time.Sleep(3 * barInterval)
 		synctest.Wait()
 		if n := strings.Count(out.String(), "7 entries"); n < 3 || strings.Contains(out.String(), "\n") {

@@ -93,8 +93,9 @@ func (x *Exclude) below(dir string) bool {
 	return x != nil && len(x.beneath) > 0 && anyMatch(x.beneath, slashed(dir))
 }
 
-// root reports whether a root, or a directory above it, is left out.
-func (x *Exclude) root(path string) bool {
+// Covers reports whether a path, or a directory above it, is left out, or is
+// below a directory whose content is.
+func (x *Exclude) Covers(path string) bool {
 	if x == nil {
 		return false
 	}

@@ -11,7 +11,7 @@ func lstat(path string) (Stat, error) {
 		return Stat{}, err
 	}
 	return Stat{
-		Mode: info.Mode().Type(), Perm: uint32(info.Mode().Perm()), Size: info.Size(),
+		Mode: info.Mode().Type(), Perm: uint32(info.Mode().Perm()), Size: info.Size(), Allocated: -1,
 		Modified: info.ModTime().UTC(),
 	}, nil
 }

@@ -14,7 +14,7 @@ func lstat(path string) (Stat, error) {
 		return Stat{}, err
 	}
 	st := Stat{
-		Mode: info.Mode().Type(), Perm: uint32(info.Mode().Perm()), Size: info.Size(),
+		Mode: info.Mode().Type(), Perm: uint32(info.Mode().Perm()), Size: info.Size(), Allocated: -1,
 		Modified: info.ModTime().UTC(),
 	}
 	if d, ok := info.Sys().(*syscall.Win32FileAttributeData); ok {

@@ -2,202 +2,496 @@ package walk
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/charlievieth/fastwalk"
+	"syscall"
 )
+
+// errListed is the reason of an entry that its directory lists, twice, and that
+// is not found, as on a network file system whose server lost it.
+var errListed = errors.New("its directory lists it, and it is not found")
 
 // run is one Walk.
 type run struct {
 	*Walker
-	ctx    context.Context // ends with the caller's, or with the first error of emit
+	ctx    context.Context // ends with the caller's, or with the first error
 	cancel context.CancelCauseFunc
 	emit   Emit
-	todo   chan item // from the readers to the stat goroutines
+	roots  []string
+	queue  *queue
+	limit  int          // workers
+	spare  atomic.Int64 // descriptors that directories with waiting children may keep
 	owners *names
 	groups *names
+	mounts *mountTable
+	links  linkSet
 
-	mu     sync.Mutex
-	result Result
+	mu      sync.Mutex
+	result  Result
+	handles map[*handle]bool // open
 }
 
-// item is a listed entry that waits for its lstat.
-type item struct {
-	path string
-	mode fs.FileMode
-}
-
-// statAll is one goroutine of the pool. It ends when the readers are done;
-// after a cancellation it only drains.
-func (r *run) statAll() {
-	for it := range r.todo {
-		if r.ctx.Err() == nil {
-			_, _ = r.record(it.path, it.mode, nil) // an error has cancelled r.ctx
-		}
+func newRun(ctx context.Context, cancel context.CancelCauseFunc, w *Walker, roots []string, emit Emit) *run {
+	limit := w.descriptors
+	if limit == 0 {
+		limit = descriptors()
 	}
-}
-
-// readAll lists the roots one after the other.
-func (r *run) readAll(roots []string, readers int) error {
-	for _, root := range roots {
-		st, err := r.lstat(root)
-		if err != nil {
-			return rootError(root, err)
-		}
-		if r.Exclude.root(root) {
-			r.Counts.Excluded.Add(1)
-			continue
-		}
-		if !st.Mode.IsDir() {
-			if err := r.send(item{root, st.Mode}); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := r.readTree(root, readers); err != nil {
-			return err
-		}
+	workers, spare := shares(w.Stats, limit)
+	r := &run{
+		Walker: w, ctx: ctx, cancel: cancel, emit: emit, roots: roots,
+		queue: newQueue(workers), limit: workers,
+		owners: newNames(userName), groups: newNames(groupName),
+		mounts: newMountTable(), handles: make(map[*handle]bool),
 	}
-	return nil
+	r.spare.Store(int64(spare))
+	return r
 }
 
-// readTree lists one root that is a directory.
-func (r *run) readTree(root string, readers int) error {
-	var met atomic.Bool // anything but a root that was read
-	err := fastwalk.Walk(&fastwalk.Config{NumWorkers: readers}, root,
-		func(path string, d fs.DirEntry, unread error) error {
-			err := r.visit(path, path == root, d, unread)
-			if path != root || unread != nil || err != nil {
-				met.Store(true)
-			}
-			return err
-		})
-	if err == nil && !met.Load() {
-		r.mu.Lock()
-		r.result.Empty = append(r.result.Empty, root)
-		r.mu.Unlock()
+// shares divides half of the descriptors that the process may have: a worker
+// needs up to four, for the directory that it lists, the listing, and two while
+// it opens another from above.
+func shares(workers, limit int) (stats, spare int) {
+	if workers <= 0 {
+		workers = DefaultStats
 	}
-	return err
+	limit /= 2
+	workers = max(1, min(workers, limit/8))
+	return workers, max(0, min(limit-4*workers, 1024))
 }
 
-// visit takes an entry from fastwalk, which calls it again with an error for a
-// directory that could not be listed.
-func (r *run) visit(path string, isRoot bool, d fs.DirEntry, unread error) error {
-	switch {
-	case r.ctx.Err() != nil:
-		return context.Cause(r.ctx)
-	case unread != nil:
-		return r.unread(path, unread)
-	case !isRoot && r.Exclude.entry(path):
-		return r.excluded(d)
-	case d.IsDir():
-		return r.enter(path, d.Type())
+func (r *run) taken() Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Result{Unread: slices.Clone(r.result.Unread), Skipped: slices.Clone(r.result.Skipped)}
+}
+
+// closeAll closes what a walk that was cut short has left open.
+func (r *run) closeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h := range r.handles {
+		h.close()
 	}
-	return r.send(item{path, d.Type()})
+	clear(r.handles)
 }
 
-// excluded counts an entry and, of a directory, skips all below.
-func (r *run) excluded(d fs.DirEntry) error {
-	r.Counts.Excluded.Add(1)
-	if d.IsDir() {
-		return fs.SkipDir
-	}
-	return nil
+// track notes that a directory's handle is open.
+func (r *run) track(h *handle) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handles[h] = true
 }
 
-// send hands an entry to the stat goroutines.
-func (r *run) send(it item) error {
-	if special(it.mode) {
-		r.Counts.Special.Add(1)
+func (r *run) close(h *handle) {
+	h.close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.handles, h)
+}
+
+func (r *run) fault(op, path string) error {
+	if r.Fault == nil {
 		return nil
 	}
-	select {
-	case r.todo <- it:
-		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
-	}
+	return r.Fault(op, path)
 }
 
-// enter emits a directory and decides whether it is read. One that is no
-// directory any more is not: opening it would follow a link.
-func (r *run) enter(path string, mode fs.FileMode) error {
-	r.current.Store(&path)
-	isDir, err := r.record(path, mode, nil)
+// begin queues a root.
+func (r *run) begin(root string) error {
+	if r.Exclude.Covers(root) {
+		r.Counts.Excluded.Add(1)
+		return nil
+	}
+	info, err := os.Lstat(root)
 	if err != nil {
+		return rootError(root, err)
+	}
+	d := &directory{path: root, mount: true}
+	if !info.IsDir() { // by itself in a directory that is not emitted
+		d = &directory{path: filepath.Dir(root), mount: true}
+		return r.single(d, dirent{filepath.Base(root), info.Mode().Type(), true})
+	}
+	r.queue.directories(d)
+	return nil
+}
+
+// single looks at one entry of a directory that is no part of the walk.
+func (r *run) single(d *directory, e dirent) error {
+	if _, err := r.acquire(d); err != nil {
+		return rootError(join(d.path, e.name), err)
+	}
+	defer r.release(d)
+	if err := r.place(d, join(d.path, e.name)); err != nil {
 		return err
 	}
-	if !isDir {
-		return fs.SkipDir
+	r.look(d, e)
+	return nil
+}
+
+// worker works until there is nothing more to do or the walk is cut short.
+func (r *run) worker() {
+	for p, ok := r.queue.next(false); ok; p, ok = r.queue.next(true) {
+		if len(p.entries) == 0 {
+			r.enter(p.dir)
+			continue
+		}
+		for _, e := range p.entries {
+			if r.ctx.Err() != nil {
+				return
+			}
+			r.look(p.dir, e)
+		}
+		if p.dir.pending.Add(-int64(len(p.entries))) == 0 {
+			r.list(p.dir)
+		}
 	}
-	if r.Exclude.below(path) {
+}
+
+// enter opens a directory and begins to list it.
+func (r *run) enter(d *directory) {
+	r.current.Store(&d.path)
+	_, err := r.acquire(d)
+	if d.parent != nil {
+		defer r.childOpened(d.parent)
+	}
+	if r.ctx.Err() != nil {
+		return
+	}
+	switch {
+	case exhausted(err):
+		r.cancel(fmt.Errorf("open %s: %w", d.path, err))
+	case err != nil && d.parent == nil:
+		r.cancel(rootError(d.path, err))
+	case missing(err):
+		d.parent.lost(dirent{d.name, fs.ModeDir, true})
+	case err != nil:
+		r.closed(d, err)
+	default:
+		if r.into(d) {
+			r.list(d)
+		}
+	}
+}
+
+// into decides whether the content of an open directory belongs to the walk.
+func (r *run) into(d *directory) bool {
+	if err := r.place(d, d.path); err != nil {
+		r.cancel(err)
+		return false
+	}
+	if reason := r.foreign(d); reason != "" {
+		r.Counts.Mounts.Add(1)
+		r.mu.Lock()
+		r.result.Skipped = append(r.result.Skipped, Skip{d.path, reason})
+		r.mu.Unlock()
+		r.finishDirectory(d)
+		return false
+	}
+	if r.Exclude.below(d.path) {
 		r.Counts.Excluded.Add(1)
-		return fs.SkipDir
+		d.met = true
+		r.finishDirectory(d)
+		return false
+	}
+	return true
+}
+
+// place finds the file system of an open directory, and says so if it is
+// another one than the parent's.
+func (r *run) place(d *directory, path string) error {
+	if d.parent != nil && d.stat.Mount == d.parent.stat.Mount && (d.stat.Mount != 0 || d.stat.Device == d.parent.stat.Device) {
+		d.watch = r.Watch[d.path]
+		d.mount = d.watch
+		return nil // d.fs is the parent's
+	}
+	d.mount = true
+	d.fs = r.mounts.of(d.path, &d.stat)
+	if r.Enter != nil && r.foreign(d) == "" {
+		return r.Enter(r.ctx, path, d.fs)
 	}
 	return nil
 }
 
-// unread emits a directory again, with the reason why its content is unknown.
-func (r *run) unread(path string, reason error) error {
-	if gone(reason) {
-		return nil // emitted just before it vanished; nothing is below it
+// foreign says why the content of a mount point is left out.
+func (r *run) foreign(d *directory) string {
+	if d.parent == nil || d.fs == d.parent.fs {
+		return ""
 	}
-	_, err := r.record(path, fs.ModeDir, reason)
-	return err
+	if d.fs.Pseudo && !r.Pseudo {
+		return "holds no files (" + d.fs.Type + ")"
+	}
+	if r.OneFileSystem {
+		return "another file system (" + d.fs.Type + ")"
+	}
+	if other := r.mounts.elsewhere(d.path, d.fs, r.roots); other != "" {
+		return "the same files as " + other
+	}
+	return ""
 }
 
-// record looks at an entry, emits it and counts it. listed is the type that
-// the directory had for it, and unread the reason why a directory, emitted
-// before, could not be listed. It reports whether the entry is a directory
-// that can be looked at. After an error r.ctx has ended.
-func (r *run) record(path string, listed fs.FileMode, unread error) (isDir bool, err error) {
-	st, err := r.lstat(path)
+// list reads parts of a directory until there is one with entries to look at.
+func (r *run) list(d *directory) {
+	for r.ctx.Err() == nil {
+		part, err := r.read(d)
+		if exhausted(err) {
+			r.cancel(fmt.Errorf("list %s: %w", d.path, err))
+			return
+		}
+		if err != nil {
+			d.err = err
+		}
+		if err != nil || part == nil {
+			r.listed(d)
+			return
+		}
+		if d.watch && r.Enter != nil {
+			d.watch = false
+			if err := r.Enter(r.ctx, d.path, d.fs); err != nil {
+				r.cancel(err)
+				return
+			}
+		}
+		if entries := r.sift(d, part); len(entries) > 0 {
+			d.pending.Store(int64(len(entries)))
+			r.queue.entries(d, entries)
+			return
+		}
+	}
+}
+
+// read returns the next part of a directory, nil at its end.
+func (r *run) read(d *directory) ([]dirent, error) {
+	if err := r.fault("list", d.path); err != nil {
+		return nil, err
+	}
+	return d.handle.list()
+}
+
+// sift leaves the entries that need an lstat.
+func (r *run) sift(d *directory, part []dirent) []dirent {
+	kept := part[:0]
+	for _, e := range part {
+		if e.name != "lost+found" {
+			d.met = true
+		}
+		switch {
+		case r.Exclude.entry(join(d.path, e.name)):
+			r.Counts.Excluded.Add(1)
+		case e.typed && special(e.mode):
+			r.Counts.Special.Add(1)
+		case e.typed && e.mode.IsDir():
+			d.subdirs = append(d.subdirs, d.child(e.name))
+		default:
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// listed ends a directory of which every entry was looked at.
+func (r *run) listed(d *directory) {
+	d.mu.Lock()
+	missing := d.missing
+	d.missing = nil
+	d.mu.Unlock()
+	if len(missing) > 0 {
+		r.lookAgain(d, missing)
+	}
+	if r.ctx.Err() == nil {
+		r.finishDirectory(d)
+	}
+}
+
+// finishDirectory emits an open directory and queues those below.
+func (r *run) finishDirectory(d *directory) {
+	r.record(&Entry{
+		Path: d.path, Type: Directory, Stat: d.stat, FS: d.fs, Mounted: d.mount,
+		Empty: !d.met && d.err == nil, Err: d.err,
+	})
+	subdirs := d.await()
+	r.release(d)
+	r.queue.directories(subdirs...)
+}
+
+// closed emits a directory that cannot be opened.
+func (r *run) closed(d *directory, reason error) {
+	e := &Entry{Path: d.path, Type: Directory, FS: d.fs, Err: reason}
+	if above, err := r.acquire(d.parent); err == nil {
+		st, err := r.lstat(above, d.path, d.name)
+		r.release(d.parent)
+		if err == nil && st.Mode.IsDir() {
+			e.Stat = st
+		}
+	}
+	r.record(e)
+}
+
+// look looks at an entry that is not known to be a directory, and emits it.
+func (r *run) look(d *directory, e dirent) {
+	h, err := r.acquire(d)
+	var st Stat
+	path := join(d.path, e.name)
+	if err == nil {
+		st, err = r.lstat(h, path, e.name)
+		r.release(d)
+	}
+	if r.ctx.Err() != nil {
+		return // perhaps long after Walk has returned
+	}
 	switch {
-	case err != nil && gone(err):
-		r.Counts.Vanished.Add(1)
-		return false, nil
+	case exhausted(err):
+		r.cancel(fmt.Errorf("lstat %s: %w", path, err))
+	case missing(err):
+		d.lost(e)
 	case err != nil:
-		st = Stat{Mode: listed}
+		r.record(&Entry{Path: path, Type: typeOf(e.mode), Stat: Stat{Mode: e.mode}, FS: d.fs, Err: err})
 	case special(st.Mode):
 		r.Counts.Special.Add(1)
-		return false, nil
+	case st.Mode.IsDir():
+		r.descend(d, e)
+	default:
+		r.record(&Entry{Path: path, Type: typeOf(st.Mode), Stat: st, FS: d.fs})
 	}
-	e := &Entry{Path: path, Type: typeOf(st.Mode), Stat: st, Err: err}
-	if e.Err == nil {
-		e.Err = unread
+}
+
+// descend notes a directory that the listing did not call one.
+func (r *run) descend(d *directory, e dirent) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.children++ // until childOpened
+	r.queue.directories(d.child(e.name))
+}
+
+func (r *run) lstat(h *handle, path, name string) (Stat, error) {
+	if err := r.fault("lstat", path); err != nil {
+		return Stat{}, err
 	}
-	if st.Owned {
-		e.Owner, e.Group = r.owners.of(st.UID), r.groups.of(st.GID)
+	return h.lstat(name)
+}
+
+// lookAgain lists a directory once more for names that were not found in it.
+func (r *run) lookAgain(d *directory, names []dirent) {
+	again, err := r.relist(d)
+	if r.ctx.Err() != nil {
+		return
+	}
+	for _, e := range names {
+		path := join(d.path, e.name)
+		switch {
+		case err != nil && !missing(err):
+			r.record(&Entry{Path: path, Type: typeOf(e.mode), Stat: Stat{Mode: e.mode}, FS: d.fs, Err: err})
+		case !again[e.name]:
+			r.Counts.Vanished.Add(1)
+		default:
+			r.insist(d, e, path)
+		}
+	}
+}
+
+// insist looks a last time for a name that its directory has again.
+func (r *run) insist(d *directory, e dirent, path string) {
+	h, err := r.acquire(d)
+	if err == nil {
+		var st Stat
+		st, err = r.lstat(h, path, e.name)
+		r.release(d)
+		if err == nil && !st.Mode.IsDir() {
+			if special(st.Mode) {
+				r.Counts.Special.Add(1)
+				return
+			}
+			r.record(&Entry{Path: path, Type: typeOf(st.Mode), Stat: st, FS: d.fs})
+			return
+		}
+	}
+	if missing(err) {
+		err = errListed
+	}
+	if err == nil {
+		err = errReplaced // a directory that came and went: the next scan sees it
+	}
+	r.record(&Entry{Path: path, Type: typeOf(e.mode), Stat: Stat{Mode: e.mode}, FS: d.fs, Err: err})
+}
+
+// relist returns all names that a directory has now.
+func (r *run) relist(d *directory) (map[string]bool, error) {
+	h, err := r.acquire(d)
+	if err != nil {
+		return nil, err
+	}
+	defer r.release(d)
+	again, err := h.open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer again.close()
+	names := make(map[string]bool)
+	for {
+		if err := r.fault("list", d.path); err != nil {
+			return nil, err
+		}
+		part, err := again.list()
+		if err != nil || part == nil {
+			return names, err
+		}
+		for _, e := range part {
+			names[e.name] = true
+		}
+	}
+}
+
+// record emits an entry and counts it.
+func (r *run) record(e *Entry) {
+	if e.Stat.Owned {
+		e.Owner, e.Group = r.owners.of(e.Stat.UID), r.groups.of(e.Stat.GID)
 	}
 	if err := r.emit(r.ctx, e); err != nil {
 		r.cancel(err)
-		return false, err
+		return
 	}
-	r.count(e, unread != nil)
-	return e.Type == Directory && e.Err == nil, nil
-}
-
-// count adds an emitted entry to the totals. again is set for a directory that
-// was emitted and counted before.
-func (r *run) count(e *Entry, again bool) {
 	if e.Err != nil {
 		r.Counts.Unreadable.Add(1)
-		if e.Type == Directory {
-			r.mu.Lock()
-			r.result.Unread = append(r.result.Unread, e.Path)
-			r.mu.Unlock()
-		}
+		r.mu.Lock()
+		r.result.Unread = append(r.result.Unread, e.Path)
+		r.mu.Unlock()
 	}
-	switch {
-	case again:
-	case e.Type == Directory:
+	switch e.Type {
+	case Directory:
 		r.Counts.Directories.Add(1)
-	case e.Type == Symlink:
+	case Symlink:
 		r.Counts.Symlinks.Add(1)
 	default:
 		r.Counts.Files.Add(1)
+		if r.links.again(&e.Stat) {
+			r.Counts.Linked.Add(1)
+			return
+		}
 		r.Counts.Bytes.Add(e.Stat.Size)
 	}
+}
+
+// missing reports whether err means that what was listed is not there any more,
+// or something else is: of a directory, a file or a link.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
+}
+
+// exhausted reports whether err is about this process or system and not about a
+// file: what follows would fail alike.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// join appends a name to a directory's path.
+func join(dir, name string) string {
+	if os.IsPathSeparator(dir[len(dir)-1]) {
+		return dir + name
+	}
+	return dir + string(os.PathSeparator) + name
 }

@@ -3,12 +3,18 @@
 package walk
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -75,7 +81,7 @@ func lockedTree(t *testing.T, dir string) {
 		t.Errorf("an unreadable directory lost its own metadata: %+v", e)
 	}
 	slices.Sort(res.Unread)
-	if want := []string{filepath.Join(dir, "listable/sub"), filepath.Join(dir, "locked")}; !slices.Equal(res.Unread, want) {
+	if want := []string{dir + "/listable/file", dir + "/listable/sub", dir + "/locked"}; !slices.Equal(slices.Sorted(slices.Values(res.Unread)), want) {
 		t.Errorf("unread %v, want %v", res.Unread, want)
 	}
 	if w.Counts.Unreadable.Load() != 3 || w.Counts.Entries() != 7 {
@@ -83,14 +89,37 @@ func lockedTree(t *testing.T, dir string) {
 	}
 }
 
-// Paths longer than the system takes can be made step by step, and a walk must
-// neither fail nor stay silent about them.
+// Paths longer than the system takes can be made step by step, and are walked
+// by descriptors, few or many.
 func TestDeepPaths(t *testing.T) {
 	root := realDir(t)
-	name := strings.Repeat("d", 200)
-	const depth = 25 // 25 * 201 is beyond the 4096 bytes of a path
+	const depth = 60 // 60 * 201 is beyond the 4096 bytes of a path
+	deepTree(t, root, depth)
+	for _, descriptors := range []int{0, 17} {
+		w := Walker{descriptors: descriptors, Stats: 3}
+		s, res := walk(t, &w, root)
+		longest := ""
+		for path, e := range s.entries {
+			if e.Err != nil {
+				t.Errorf("%d bytes long: %v", len(path), e.Err)
+			}
+			if len(path) > len(longest) {
+				longest = path
+			}
+		}
+		if want := len(root) + depth*201; len(longest) != want || len(s.entries) != 2*depth+1 || len(res.Unread) != 0 {
+			t.Errorf("%d entries, the longest of %d bytes, want %d", len(s.entries), len(longest), want)
+		}
+	}
+}
+
+// deepTree makes a chain of directories of long names, with a file in each but
+// the last.
+func deepTree(t testing.TB, root string, depth int) {
+	t.Helper()
 	at, err := os.OpenRoot(root)
 	check(t, err)
+	name := strings.Repeat("d", 200)
 	for range depth {
 		check(t, at.WriteFile("file", nil, 0o644))
 		check(t, at.Mkdir(name, 0o755))
@@ -100,26 +129,139 @@ func TestDeepPaths(t *testing.T) {
 		at = next
 	}
 	check(t, at.Close())
+}
 
-	var w Walker
-	s, res := walk(t, &w, root)
-	var longest, failed int
-	for path, e := range s.entries {
-		switch {
-		case e.Err == nil:
-			longest = max(longest, len(path))
-		case errors.Is(e.Err, unix.ENAMETOOLONG):
-			failed++
-		default:
-			t.Errorf("%d bytes long: %v", len(path), e.Err)
+// openFiles is how many descriptors the process has.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	check(t, err)
+	return len(names)
+}
+
+func TestDescriptorsAreFewAndGivenBack(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // no /proc to count them in
+	}
+	dir := realDir(t)
+	for i := range 400 {
+		tree(t, dir, fmt.Sprintf("%d/%d/%d/x", i%3, i%40, i))
+	}
+	before := openFiles(t)
+	const limit = 128
+	var most atomic.Int64
+	w := Walker{descriptors: limit, Fault: func(op, path string) error {
+		if n := int64(openFiles(t)); n > most.Load() {
+			most.Store(n)
+		}
+		return nil
+	}}
+	s, _ := walk(t, &w, dir)
+	if len(s.entries) != 1+3+120+400+400 {
+		t.Errorf("%d entries", len(s.entries))
+	}
+	if n := most.Load() - int64(before); n > limit/2+8 { // and those of the look into /proc
+		t.Errorf("%d descriptors, of which it may take %d", n, limit/2)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := (&Walker{}).Walk(ctx, []string{dir}, func(context.Context, *Entry) error {
+		cancel(errors.New("enough"))
+		return nil
+	})
+	if after := openFiles(t); err == nil || after != before {
+		t.Errorf("%d descriptors before, %d after: %v", before, after, err)
+	}
+}
+
+// A directory whose descriptor was closed is another one when it is opened again.
+func TestADirectoryThatIsReplacedAboveIsNotEntered(t *testing.T) {
+	dir := tree(t, realDir(t), "other/b/secret", "root/a/b/file", "root/a/c/file")
+	var once sync.Once
+	w := Walker{descriptors: 1, Fault: func(op, path string) error { // none is kept open
+		if op == "open" && strings.HasPrefix(path, dir+"/root/a/") {
+			once.Do(func() {
+				check(t, os.Rename(dir+"/root/a", dir+"/away"))
+				check(t, os.Rename(dir+"/other", dir+"/root/a"))
+			})
+		}
+		return nil
+	}}
+	s, res := walk(t, &w, dir+"/root")
+	if _, met := s.entries[dir+"/root/a/b/secret"]; met {
+		t.Error("the walk went into what took the directory's place")
+	}
+	if len(res.Unread) == 0 || !errors.Is(s.entries[res.Unread[0]].Err, errReplaced) {
+		t.Errorf("nothing is said: %v", res.Unread)
+	}
+}
+
+func TestACallThatIsNotAnsweredDoesNotHoldUpTheEnd(t *testing.T) {
+	dir := tree(t, realDir(t), "a/x", "a/hangs", "b/y")
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	ended := make(chan struct{})
+	var s seen
+	w := Walker{Stats: 4, Fault: func(op, path string) error {
+		if op == "lstat" && filepath.Base(path) == "hangs" {
+			cancel()
+			<-release
+			defer close(ended)
+		}
+		return nil
+	}}
+	_, err := w.Walk(ctx, []string{dir}, s.emit)
+	if !errors.Is(err, ErrStuck) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	calls := s.calls
+	close(release)
+	<-ended
+	if s.calls != calls {
+		t.Error("something was emitted after the end")
+	}
+}
+
+// The names of a network file system whose server has lost the files.
+func TestWhatIsListedAndNotFoundIsUnreadable(t *testing.T) {
+	dir := tree(t, realDir(t), "good", "bad", "baddir/x", "sub/bad", "sub/gone")
+	w := Walker{Fault: func(op, path string) error {
+		switch name := filepath.Base(path); {
+		case strings.HasPrefix(name, "bad") && strings.HasSuffix(path, "/sub/bad"):
+			return &fs.PathError{Op: op, Path: path, Err: syscall.ENOTDIR}
+		case strings.HasPrefix(name, "bad"):
+			return &fs.PathError{Op: op, Path: path, Err: syscall.ENOENT}
+		case name == "gone" && op == "lstat":
+			return errors.Join(os.RemoveAll(path), &fs.PathError{Op: op, Path: path, Err: syscall.ENOENT})
+		}
+		return nil
+	}}
+	s, res := walk(t, &w, dir)
+	wantNames(t, s.below(t, dir), ".", "good", "bad", "baddir", "sub", "sub/bad")
+	slices.Sort(res.Unread)
+	if want := []string{dir + "/bad", dir + "/baddir", dir + "/sub/bad"}; !slices.Equal(res.Unread, want) || w.Counts.Vanished.Load() != 1 {
+		t.Errorf("unread %v, %d vanished", res.Unread, w.Counts.Vanished.Load())
+	}
+	for _, path := range res.Unread {
+		if e := s.entries[path]; !errors.Is(e.Err, errListed) {
+			t.Errorf("%s: %v", path, e.Err)
 		}
 	}
-	if longest < 3800 || longest >= 4096 {
-		t.Errorf("the longest path met has %d bytes", longest)
-	}
-	// The last directory that could be listed shows one directory, and
-	// perhaps one file, that cannot be looked at.
-	if failed < 1 || failed > 2 || len(res.Unread) != 1 || w.Counts.Unreadable.Load() != int64(failed) {
-		t.Errorf("%d entries failed, unread: %d", failed, len(res.Unread))
+}
+
+// Every further entry would fail alike, and be recorded with the error.
+func TestRunningOutOfDescriptorsEndsTheWalk(t *testing.T) {
+	dir := tree(t, realDir(t), "a/x", "b/y", "c/z")
+	for _, op := range []string{"open", "list"} {
+		w := Walker{Fault: func(o, path string) error {
+			if o == op && filepath.Base(path) == "b" {
+				return &fs.PathError{Op: o, Path: path, Err: syscall.EMFILE}
+			}
+			return nil
+		}}
+		var s seen
+		_, err := w.Walk(t.Context(), []string{dir}, s.emit)
+		if !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), dir+"/b") {
+			t.Errorf("%s: got %v", op, err)
+		}
 	}
 }

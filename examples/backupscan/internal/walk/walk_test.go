@@ -118,7 +118,7 @@ func TestEveryEntryIsMetOnceTheRootIncluded(t *testing.T) {
 	if want := int64(len("a.txt" + "sub/b.txt" + "sub/deep/er/c.txt")); w.Counts.Bytes.Load() != want {
 		t.Errorf("%d bytes, want %d", w.Counts.Bytes.Load(), want)
 	}
-	if len(res.Unread)+len(res.Empty) != 0 {
+	if len(res.Unread)+len(res.Skipped) != 0 {
 		t.Errorf("result %+v of a readable tree", res)
 	}
 }
@@ -192,8 +192,8 @@ func TestManyFilesOfOneDirectoryAreLookedAtAtOnce(t *testing.T) {
 	defer cancel()
 	var inFlight atomic.Int64
 	all := make(chan struct{})
-	w := Walker{Stats: stats, lstat: func(path string) (Stat, error) {
-		if path != dir {
+	w := Walker{Stats: stats, Fault: func(op, _ string) error {
+		if op == "lstat" {
 			if inFlight.Add(1) == stats {
 				close(all)
 			}
@@ -202,7 +202,7 @@ func TestManyFilesOfOneDirectoryAreLookedAtAtOnce(t *testing.T) {
 			case <-ctx.Done():
 			}
 		}
-		return lstat(path)
+		return nil
 	}}
 	var s seen
 	if _, err := w.Walk(ctx, []string{dir}, s.emit); err != nil || len(s.entries) != 4*stats+1 {
@@ -278,11 +278,8 @@ func TestOverlappingRootsAreWalkedOnce(t *testing.T) {
 
 func TestARootMayBeAFile(t *testing.T) {
 	dir := tree(t, realDir(t), "a/x", "a/y")
-	s, res := walk(t, &Walker{}, dir+"/a/x")
+	s, _ := walk(t, &Walker{}, dir+"/a/x")
 	wantNames(t, s.below(t, dir), "a/x")
-	if len(res.Empty) != 0 {
-		t.Errorf("a file is taken for an empty directory: %v", res.Empty)
-	}
 }
 
 func TestARelativeRootBecomesAbsolute(t *testing.T) {
@@ -300,25 +297,28 @@ func TestEveryMissingRootIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnEmptyRootIsReported(t *testing.T) {
-	dir := tree(t, realDir(t), "mnt/", "data/x")
-	s, res := walk(t, &Walker{}, dir+"/mnt", dir+"/data")
-	wantNames(t, s.below(t, dir), "mnt", "data", "data/x")
-	if !slices.Equal(res.Empty, []string{filepath.Join(dir, "mnt")}) {
-		t.Errorf("empty roots %v", res.Empty)
+func TestAnEmptyDirectoryIsMarked(t *testing.T) {
+	dir := tree(t, realDir(t), "mnt/", "disk/lost+found/", "data/x", "data/sub/")
+	x, err := NewExclude([]string{"*/x"})
+	check(t, err)
+	s, _ := walk(t, &Walker{Exclude: x}, dir)
+	for name, want := range map[string]bool{"": false, "mnt": true, "disk": true, "disk/lost+found": true, "data": false, "data/sub": true} {
+		if e := s.entries[filepath.Join(dir, name)]; e.Empty != want {
+			t.Errorf("%q is empty: %v", name, e.Empty)
+		}
 	}
 }
 
 func TestWhatVanishesIsCountedAndNotListed(t *testing.T) {
 	dir := tree(t, realDir(t), "stays", "goes", "dir/file")
-	w := Walker{lstat: func(path string) (Stat, error) {
-		switch filepath.Base(path) {
-		case "goes":
-			check(t, os.Remove(path))
-		case "dir":
+	w := Walker{Fault: func(op, path string) error {
+		switch op + " " + filepath.Base(path) {
+		case "lstat goes":
+			check(t, os.RemoveAll(path))
+		case "open dir":
 			check(t, os.RemoveAll(path))
 		}
-		return lstat(path)
+		return nil
 	}}
 	s, res := walk(t, &w, dir)
 	wantNames(t, s.below(t, dir), ".", "stays")
@@ -329,11 +329,11 @@ func TestWhatVanishesIsCountedAndNotListed(t *testing.T) {
 
 func TestAnEntryWithoutMetadataIsListedWithItsError(t *testing.T) {
 	dir := tree(t, realDir(t), "good", "bad", "badlink -> good", "baddir/hidden")
-	w := Walker{lstat: func(path string) (Stat, error) {
+	w := Walker{Fault: func(op, path string) error {
 		if strings.HasPrefix(filepath.Base(path), "bad") {
-			return Stat{}, &fs.PathError{Op: "lstat", Path: path, Err: syscall.EIO}
+			return &fs.PathError{Op: op, Path: path, Err: syscall.EIO}
 		}
-		return lstat(path)
+		return nil
 	}}
 	s, res := walk(t, &w, dir)
 	wantNames(t, s.below(t, dir), ".", "good", "bad", "badlink", "baddir")
@@ -343,19 +343,20 @@ func TestAnEntryWithoutMetadataIsListedWithItsError(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
-	if w.Counts.Unreadable.Load() != 3 || !slices.Equal(res.Unread, []string{filepath.Join(dir, "baddir")}) {
+	slices.Sort(res.Unread)
+	if w.Counts.Unreadable.Load() != 3 || !slices.Equal(res.Unread, []string{dir + "/bad", dir + "/baddir", dir + "/badlink"}) {
 		t.Errorf("%d unreadable, %v", w.Counts.Unreadable.Load(), res.Unread)
 	}
 }
 
 func TestADirectoryThatBecameALinkIsNotEntered(t *testing.T) {
 	dir := tree(t, realDir(t), "other/secret", "root/dir/file")
-	w := Walker{lstat: func(path string) (Stat, error) {
-		if filepath.Base(path) == "dir" {
+	w := Walker{Fault: func(op, path string) error {
+		if op == "open" && filepath.Base(path) == "dir" {
 			check(t, os.RemoveAll(path))
 			check(t, os.Symlink(filepath.Join(dir, "other"), path))
 		}
-		return lstat(path)
+		return nil
 	}}
 	s, _ := walk(t, &w, dir+"/root")
 	wantNames(t, s.below(t, dir), "root", "root/dir")
