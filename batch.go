@@ -54,6 +54,10 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 	if err := usable(&table, d); err != nil {
 		return nil, err
 	}
+	cfg, err := cfg.withDir(false)
+	if err != nil {
+		return nil, err
+	}
 	if err := deliverLeft(ctx, table.shape, d, cfg); err != nil {
 		return nil, err
 	}

@@ -47,14 +47,14 @@ func TestValuesComeBackFromTheServer(t *testing.T) {
 	rows := []everyType{
 		{ID: 1},
 		{
-			ID: 2, Bool: true, Int8: math.MinInt8, Int16: math.MinInt16, Int32: math.MinInt32, Int: math.MinInt64, Uint32: math.MaxUint32,
+			ID: 2, Bool: true, Int8: math.MinInt8, Int16: math.MinInt16, Int32: math.MinInt32, Int: math.MinInt, Uint32: math.MaxUint32,
 			Uint64: math.MaxInt64, Float32: math.MaxFloat32, Float64: math.SmallestNonzeroFloat64, Text: text, Bytes: []byte{0, 255, 1},
 			Time: time.Date(290000, 12, 31, 23, 59, 59, 999999000, time.UTC), JSON: json.RawMessage(`{"a": [1, null, "\u00e4"]}`),
 			Any: map[string]any{"x": "y"}, UUID: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Addr: netip.MustParseAddr("2001:db8::1"),
 			Null: sql.NullInt64{Int64: -7, Valid: true}, NullOf: sql.Null[bool]{V: true, Valid: true}, Pointer: &text, NullZero: 5,
 		},
 		{
-			ID: 3, Float32: float32(math.Inf(-1)), Float64: math.NaN(), Bytes: []byte{}, Int8: math.MaxInt8, Int16: math.MaxInt16, Int32: math.MaxInt32, Int: math.MaxInt64,
+			ID: 3, Float32: float32(math.Inf(-1)), Float64: math.NaN(), Bytes: []byte{}, Int8: math.MaxInt8, Int16: math.MaxInt16, Int32: math.MaxInt32, Int: math.MaxInt,
 			Time: time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC), JSON: json.RawMessage(`null`), Addr: netip.MustParseAddr("10.1.2.3"),
 		},
 	}

@@ -67,8 +67,15 @@ type Config struct {
 
 	// CheckpointDir is where checkpoints and the journal are kept; it is made if
 	// it is missing. Writers of different tables or destinations may share it.
-	// Empty, the default: nothing is written to disk.
+	// Empty, the default: nothing is written to disk. It must belong to the user
+	// who runs the program, or root. If others may write to it, the files are in
+	// a directory of mode 0700 in it, memdbwriter-<user id>.
 	CheckpointDir string
+
+	// TrustCheckpointDir makes a writer use CheckpointDir and the files in it as
+	// they are, whoever owns them and may write to them: whoever may can have
+	// rows of his stored, and yours not.
+	TrustCheckpointDir bool
 
 	// Durability says what survives a crash, if CheckpointDir is set. Default
 	// DurabilityCheckpoint. DurabilityJournal and DurabilityFsync need a
@@ -151,6 +158,7 @@ type variables struct {
 	SyncTimeout   string `envconfig:"MEMORY_DB_SYNC_TIMEOUT"`
 	RetryMaxDelay string `envconfig:"MEMORY_DB_RETRY_MAX_DELAY"`
 	CheckpointDir string `envconfig:"MEMORY_DB_CHECKPOINT_DIR"`
+	TrustDir      string `envconfig:"MEMORY_DB_TRUST_CHECKPOINT_DIR"`
 	Checkpoint    string `envconfig:"MEMORY_DB_CHECKPOINT_INTERVAL"`
 	Retention     string `envconfig:"MEMORY_DB_CHECKPOINT_RETENTION_HOURS"`
 	Durability    string `envconfig:"MEMORY_DB_DURABILITY"`
@@ -195,9 +203,10 @@ func LoadConfig(sources ...map[string]string) (Config, error) {
 	p.parse("MEMORY_DB_CHECKPOINT_INTERVAL", v.Checkpoint, &cfg.CheckpointInterval)
 	p.parse("MEMORY_DB_CHECKPOINT_RETENTION_HOURS", v.Retention, &cfg.CheckpointRetention)
 	cfg.CheckpointDir = v.CheckpointDir
+	p.parse("MEMORY_DB_TRUST_CHECKPOINT_DIR", v.TrustDir, &cfg.TrustCheckpointDir)
 	cfg.Durability = Durability(strings.ToLower(strings.TrimSpace(v.Durability)))
 	if err := cfg.Durability.check(); err != nil {
-		p.errs = append(p.errs, fmt.Errorf("MEMORY_DB_DURABILITY=%q: %w", v.Durability, err))
+		p.errs = append(p.errs, fmt.Errorf("MEMORY_DB_DURABILITY=%s: %w", shown(v.Durability), err))
 	}
 	cfg.DatabaseURL = v.MemoryDBURL
 	if cfg.DatabaseURL == "" {
@@ -285,12 +294,35 @@ func (d Durability) check() error {
 
 func (c *Config) checkDurability() error {
 	if err := c.Durability.check(); err != nil {
-		return fmt.Errorf("Durability (MEMORY_DB_DURABILITY) is %q: %w", string(c.Durability), err)
+		return fmt.Errorf("Durability (MEMORY_DB_DURABILITY) is %s: %w", shown(string(c.Durability)), err)
 	}
 	if c.CheckpointDir == "" && (c.Durability == DurabilityJournal || c.Durability == DurabilityFsync) {
 		return fmt.Errorf("Durability (MEMORY_DB_DURABILITY) is %s: it needs a CheckpointDir (MEMORY_DB_CHECKPOINT_DIR)", c.Durability)
 	}
 	return nil
+}
+
+// withDir returns c, which must be valid, with the directory that is used for
+// CheckpointDir: an absolute name, so that os.Chdir does not matter. It is made if
+// create is set; otherwise it is empty if there is none.
+func (c Config) withDir(create bool) (Config, error) {
+	if _, err := c.withDefaults(); err != nil || c.CheckpointDir == "" {
+		return c, err
+	}
+	dir, err := c.CheckpointDir, error(nil)
+	if strings.Contains(dir, "://") { // which may hold a password
+		err = errors.New("it is a URL, not the name of a directory")
+	} else {
+		dir, err = fsys.PrivateDir(dir, create, c.TrustCheckpointDir)
+	}
+	if err != nil {
+		return c, fmt.Errorf("%w: CheckpointDir (MEMORY_DB_CHECKPOINT_DIR): %w", ErrConfig, err)
+	}
+	c.CheckpointDir = dir
+	if c.TrustCheckpointDir && c.fs == nil {
+		c.fs = fsys.Trusting
+	}
+	return c, nil
 }
 
 func (s *setting) or(v int64) int64 {
@@ -333,7 +365,7 @@ func (p *parser) parse(variable, text string, into any) {
 	switch into := into.(type) {
 	case *bool:
 		if *into, err = parseBool(text); err != nil {
-			p.errs = append(p.errs, fmt.Errorf("%s=%q: %w", variable, text, err))
+			p.errs = append(p.errs, fmt.Errorf("%s=%s: %w", variable, shown(text), err))
 		}
 		return
 	case *int:
@@ -352,9 +384,18 @@ func (p *parser) parse(variable, text string, into any) {
 	}
 	for _, s := range settings {
 		if s.variable == variable && (err != nil || v < s.min || v > s.max) {
-			p.errs = append(p.errs, fmt.Errorf("%s=%q: %s", variable, text, errors.Join(err, errors.New(s.bounds()))))
+			p.errs = append(p.errs, fmt.Errorf("%s=%s: %s", variable, shown(text), errors.Join(err, errors.New(s.bounds()))))
 		}
 	}
+}
+
+// shown is a value of a setting as an error may show it: who takes one variable
+// for another may have put a URL with a password there.
+func shown(value string) string {
+	if strings.ContainsAny(value, "@:/=") || len(value) > 40 {
+		return fmt.Sprintf("(%d characters, not shown: they may be a URL with a password)", len(value))
+	}
+	return strconv.Quote(value)
 }
 
 func parseInt(text string) (int64, error) {

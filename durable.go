@@ -67,7 +67,7 @@ type disk struct {
 	recovered atomic.Bool     // what these left has been handed out
 	covered   atomic.Int64    // rows up to here may be in a checkpoint
 	unwell    chan struct{}   // has room for one signal: the journal lacks something
-	waitAgain atomic.Int64    // nobody waits for an fsync before, in nanoseconds since 1970
+	waitAgain atomic.Int64    // nobody waits for an fsync before: nanoseconds since the writer began, whatever the clock is set to
 
 	noting sync.Mutex // held while rows leave the memory and the journal is told
 	noted  int64      // how often that was, or that a receipt was kept
@@ -93,6 +93,9 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 		c.cfg.Logger.Info("nothing is written to disk, rows that wait are lost if the process dies", "table", c.table.String())
 		return nil, nil
 	}
+	if err := dump.CheckTable(&dump.Table{Schema: c.table.Schema, Name: c.table.Name, Columns: tupleColumns(&c.table)}); err != nil {
+		return nil, fmt.Errorf("%w: its rows cannot be kept in CheckpointDir: %w", ErrTable, err)
+	}
 	identity := dump.Identity(c.table.String(), c.destination)
 	release, err := dirlock.Lock(c.cfg.CheckpointDir, identity+".lock")
 	if errors.Is(err, dirlock.ErrLocked) {
@@ -103,7 +106,7 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 	}
 	return &disk{
 		core: c, store: store, release: release,
-		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, FS: c.cfg.fs},
+		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, Trust: c.cfg.TrustCheckpointDir, FS: c.cfg.fs},
 		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
 		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint, patience: min(diskPatience, c.cfg.SyncTimeout/2),
 		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
@@ -321,7 +324,7 @@ func (d *disk) syncBefore(ctx context.Context) {
 // before wait for one that does not answer. After a failure nobody waits for a
 // while.
 func (d *disk) trySync(ctx context.Context) bool {
-	if !d.fsync && time.Now().UnixNano() < d.waitAgain.Load() {
+	if !d.fsync && int64(time.Since(d.tally.started)) < d.waitAgain.Load() {
 		return false
 	}
 	for {
@@ -338,9 +341,9 @@ func (d *disk) trySync(ctx context.Context) bool {
 		case silent && d.fsync:
 			continue
 		case silent:
-			d.waitAgain.Store(time.Now().Add(6 * d.patience).UnixNano())
+			d.waitAgain.Store(int64(time.Since(d.tally.started) + 6*d.patience))
 		case ctx.Err() == nil:
-			d.waitAgain.Store(time.Now().Add(diskRetry).UnixNano())
+			d.waitAgain.Store(int64(time.Since(d.tally.started) + diskRetry))
 			d.cfg.Logger.Debug("rows are sent though the journal is not durable", "table", d.table.String(), "error", err)
 		}
 		return false

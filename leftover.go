@@ -68,7 +68,7 @@ func isLeft(table *dest.Table, d *Destination, cfg Config) (bool, error) {
 	if found || errors.Is(err, fs.ErrNotExist) {
 		return found, nil
 	}
-	infos, listErr := dump.Dir{Path: cfg.CheckpointDir, Identity: dump.Identity(table.String(), d.String())}.List()
+	infos, listErr := dump.Dir{Path: cfg.CheckpointDir, Identity: dump.Identity(table.String(), d.String()), Trust: cfg.TrustCheckpointDir}.List()
 	found = slices.ContainsFunc(infos, func(i dump.Info) bool { return !errors.Is(i.Err, dump.ErrForeign) })
 	return found, errors.Join(err, listErr)
 }

@@ -173,7 +173,7 @@ func (c *lives) live(disk *ssd, tasks int64) *ssd {
 	return disk
 }
 
-const immortal = 1 << 40
+const immortal = 1 << 30
 
 func (c *lives) options() []TableOption {
 	if c.cloud.insertOnly {

@@ -56,6 +56,10 @@ func New[T any](ctx context.Context, table Table[T], d *Destination, cfg Config)
 	if err := usable(&table, d); err != nil {
 		return nil, err
 	}
+	cfg, err := cfg.withDir(cfg.Durability != DurabilityNone)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Durability == DurabilityNone {
 		if err := deliverLeft(ctx, table.shape, d, cfg); err != nil {
 			return nil, err

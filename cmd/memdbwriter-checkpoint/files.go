@@ -50,7 +50,7 @@ func find(args []string) (*found, error) {
 		}
 		paths := []string{filepath.Clean(arg)}
 		if info.IsDir() {
-			if paths, err = ours(arg); err != nil {
+			if paths, err = below(arg); err != nil {
 				return nil, err
 			}
 		}
@@ -67,12 +67,34 @@ func find(args []string) (*found, error) {
 	return &f, nil
 }
 
+// below returns the files of a directory, and of those in it where writers keep
+// theirs if others may write to the directory itself.
+func below(dir string) (paths []string, err error) {
+	paths, err = ours(dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), "memdbwriter-") {
+			continue
+		}
+		more, err := ours(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, more...)
+	}
+	return paths, err
+}
+
 // ours returns the files of a directory that are named as writers name theirs.
 func ours(dir string) (paths []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
 		if e.Type().IsRegular() && kindOf(e.Name()) != stranger {
-			paths = append(paths, filepath.Join(dir, e.Name()))
+			paths = append(paths, path)
 		}
 	}
 	return paths, err
@@ -182,7 +204,7 @@ func (f *found) writer(dir, identity string) (*writerFiles, error) {
 	}
 	w := &writerFiles{dir: dir, identity: identity}
 	var err error
-	if w.infos, err = (dump.Dir{Path: dir, Identity: identity}).List(); err != nil {
+	if w.infos, err = (dump.Dir{Path: dir, Identity: identity, Trust: true}).List(); err != nil {
 		return nil, err
 	}
 	if w.journal, w.unknown, err = findJournal(dir, identity); err != nil {
@@ -229,20 +251,16 @@ func (w *writerFiles) lock() (release func() error, err error) {
 	return release, err
 }
 
-// readable refuses files that a living writer uses, unless forced. It does not
-// keep the lock: a writer that wants to start must not fail because somebody
-// looks at its files.
+// readable refuses files that a living writer uses, unless forced. It writes
+// nothing and does not keep the lock: a writer that wants to start must not fail
+// because somebody looks at its files.
 func (f *found) readable(force bool) error {
 	for _, w := range f.writers {
 		if force {
 			continue
 		}
-		release, err := w.lock()
-		if err != nil {
-			return fmt.Errorf("%w; -force-read reads them all the same", err)
-		}
-		if err := release(); err != nil {
-			return err
+		if err := dirlock.Check(w.dir, w.identity+".lock"); err != nil {
+			return fmt.Errorf("the files are in use: %w; -force-read reads them all the same", err)
 		}
 	}
 	return nil

@@ -44,7 +44,7 @@ func findJournal(dir, identity string) (j *journalFiles, unknown []strange, err 
 		}
 		if j == nil {
 			j = &journalFiles{config: h}
-			j.config.Dir, j.config.FS = dir, forgetful{fsys.OS}
+			j.config.Dir, j.config.FS = dir, forgetful{fsys.Trusting}
 		}
 		j.segments = append(j.segments, path)
 	}
@@ -69,7 +69,7 @@ const (
 // errUnwritten for what the death of a writer, or of its machine, may leave of a
 // new segment: part of a header, or zeros.
 func readHeader(path string) (c journal.Config, err error) {
-	f, err := os.Open(path)
+	f, err := fsys.Open(path, os.O_RDONLY, 0, true)
 	if err != nil {
 		return c, err
 	}

@@ -126,7 +126,7 @@ func noRows(*tuple.Batch) error { return nil }
 
 // read reads the checkpoint.
 func (s *source) read(ctx context.Context, rows func(*tuple.Batch) error, failed func(dump.Failed) error) error {
-	d := dump.Dir{Path: s.files.dir, Identity: s.files.identity}
+	d := dump.Dir{Path: s.files.dir, Identity: s.files.identity, Trust: true}
 	_, err := d.Read(s.checkpoint.Path, s.table,
 		func(b *tuple.Batch) error { return errors.Join(context.Cause(ctx), rows(b)) }, failed)
 	return err

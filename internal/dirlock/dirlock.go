@@ -12,9 +12,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 )
 
 // ErrLocked is what a LockedError is.
@@ -42,8 +45,8 @@ func (e *LockedError) Error() string {
 	if h == (Holder{}) {
 		return fmt.Sprintf("%s is %v", e.Path, ErrLocked)
 	}
-	return fmt.Sprintf("%s is %v: %s, process %d on host %s, since %s",
-		e.Path, ErrLocked, h.Program, h.PID, h.Host, h.Since.Format(time.RFC3339))
+	return fmt.Sprintf("%s is %v: %.100q, process %d on host %.100q, since %s",
+		e.Path, ErrLocked, h.Program, h.PID, h.Host, h.Since.Format(time.RFC3339)) // as the file has it
 }
 
 // Is makes errors.Is find ErrLocked.
@@ -60,15 +63,15 @@ func Lock(dir, name string) (release func() error, err error) {
 	if name == "" || name != filepath.Base(name) {
 		return nil, fmt.Errorf("lock %q: not a file name", name)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsys.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	path := filepath.Join(dir, name)
-	f, err := open(path)
+	f, err := fsys.Open(path, os.O_RDWR|os.O_CREATE, 0o600, true) // nothing in it is relied on
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
-	err = tryLock(f)
+	err = tryLock(f, true)
 	if err == errHeld {
 		err = &LockedError{path, readHolder(f)}
 		return nil, errors.Join(err, f.Close())
@@ -85,23 +88,24 @@ func Lock(dir, name string) (release func() error, err error) {
 	}, nil
 }
 
-// open opens or makes the lock file, and nothing else that has its name.
-func open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	named, err := os.Lstat(path)
-	if err == nil {
-		var opened os.FileInfo
-		if opened, err = f.Stat(); err == nil && !(named.Mode().IsRegular() && os.SameFile(named, opened)) {
-			err = errors.New("is not a regular file")
-		}
+// Check returns a *LockedError if somebody has the lock. It writes nothing. No
+// lock file means no lock.
+func Check(dir, name string) error {
+	path := filepath.Join(dir, name)
+	f, err := fsys.Open(path, os.O_RDONLY, 0, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return fmt.Errorf("look at the lock: %w", err)
 	}
-	return f, nil
+	err = tryLock(f, false)
+	if err == errHeld {
+		err = &LockedError{path, readHolder(f)}
+	} else if err != nil {
+		err = fmt.Errorf("look at the lock %s: %w", path, err)
+	}
+	return errors.Join(err, f.Close())
 }
 
 func writeHolder(f *os.File) error {

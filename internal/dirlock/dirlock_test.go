@@ -155,3 +155,51 @@ func TestWhatIsNoLockFileIsLeftAlone(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 }
+
+// Who only looks changes nothing, whatever is in the place of the lock file.
+func TestCheckWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := Check(dir, name); err != nil {
+		t.Errorf("no lock file: %v", err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("made %v, %v", entries, err)
+	}
+	path := filepath.Join(dir, "precious")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(path, filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(dir, name); err != nil {
+		t.Errorf("nobody holds it: %v", err)
+	}
+	if release, err := Lock(dir, name); err == nil {
+		t.Error("a hard link to another file was taken for the lock file", release())
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
+		t.Errorf("the file says %q, %v", text, err)
+	}
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+	release := locked(t, dir)
+	if err := Check(dir, name); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+		t.Errorf("held by this process: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Check(dir, name), locked(t, dir)()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a lock file says is somebody else's text.
+func TestTheHoldersNameIsQuoted(t *testing.T) {
+	err := &LockedError{"/x", Holder{PID: 1, Program: "a\x1b[2J\nERROR all is lost", Host: "h\r"}}
+	if strings.ContainsAny(err.Error(), "\x1b\n\r") {
+		t.Errorf("%q", err.Error())
+	}
+}

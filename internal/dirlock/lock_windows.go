@@ -6,9 +6,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// noFollow has no counterpart: a link is found after it was opened.
-const noFollow = 0
-
 // tryLock locks a byte far beyond the contents. Others may not even read what
 // is locked, and are to read who has the lock.
 func tryLock(f *os.File) error {

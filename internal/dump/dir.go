@@ -20,6 +20,7 @@ import (
 type Dir struct {
 	Path     string
 	Identity string  // see the function Identity
+	Trust    bool    // files of other users are read, too
 	FS       fsys.FS // nil: the operating system's. Files are read from that one in any case
 }
 
@@ -167,11 +168,21 @@ func (d Dir) Retire(before time.Time, spent func(Info) bool) (deleted []string, 
 	if err != nil {
 		return nil, err
 	}
-	for _, info := range slices.Backward(infos) {
+	made := make([]time.Time, len(infos))
+	var next time.Time // the earliest of those that are newer
+	for i, info := range infos {
+		if made[i] = info.Created; !next.IsZero() && next.Before(made[i]) {
+			made[i] = next
+		}
+		if info.Err == nil {
+			next = made[i]
+		}
+	}
+	for i, info := range slices.Backward(infos) {
 		if errors.Is(info.Err, ErrForeign) || errors.Is(info.Err, ErrDamaged) {
 			continue
 		}
-		if info.Err != nil || !info.Created.Before(before) || !spent(info) {
+		if info.Err != nil || !made[i].Before(before) || !spent(info) {
 			break
 		}
 		if err = d.fs().Remove(info.Path); err != nil {

@@ -116,6 +116,25 @@ func TestRetireDeletesByAgeFromTheOldest(t *testing.T) {
 	nothingLeft(t, d)
 }
 
+// A checkpoint that was made while the clock was ahead is as old as the one after
+// it, and does not keep all others for ever.
+func TestRetireAfterTheClockWasAhead(t *testing.T) {
+	d := dirOf(t)
+	end := aged(t, d, 3)
+	stamp := created
+	created = end.Add(1000 * time.Hour)
+	aged(t, d, 2)
+	created = stamp
+	if deleted, err := d.Retire(end, all); err != nil || len(deleted) != 3 {
+		t.Fatalf("deleted %q, %v; nothing says yet that the clock was ahead", deleted, err)
+	}
+	aged(t, d, 1)
+	before := names(t, d)
+	if deleted, err := d.Retire(end.Add(-time.Hour), all); err != nil || len(deleted) != 3 {
+		t.Errorf("deleted %q, %v, of %q", deleted, err, before)
+	}
+}
+
 func TestWhatIsNotOursIsNeverTouched(t *testing.T) {
 	d := dirOf(t)
 	end := aged(t, d, 1)

@@ -97,7 +97,12 @@ func checkMeta(m *Meta) error {
 	if y := m.Created.Year(); y < 1 || y > 9999 {
 		return fmt.Errorf("the time %v is not between the years 1 and 9999", m.Created)
 	}
-	t := &m.Table
+	return CheckTable(&m.Table)
+}
+
+// CheckTable reports what keeps the rows of a table from being written to a
+// checkpoint.
+func CheckTable(t *Table) error {
 	if !printable(t.Name) || t.Schema != "" && !printable(t.Schema) {
 		return fmt.Errorf("the table name %q %q is empty or not printable", t.Schema, t.Name)
 	}

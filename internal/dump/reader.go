@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -56,7 +57,7 @@ func (d Dir) open(path string) (*checkpoint, error) {
 	err := d.checkOurs(path)
 	if err == nil {
 		c.info.Number, _, _ = parseName(d.Identity, filepath.Base(path))
-		if c.File, err = openRegular(path); err == nil {
+		if c.File, err = fsys.Open(path, os.O_RDONLY, 0, d.Trust); err == nil {
 			if err = c.describe(d.Identity); err != nil {
 				err = errors.Join(err, c.Close())
 			}
@@ -66,26 +67,6 @@ func (d Dir) open(path string) (*checkpoint, error) {
 		return nil, fmt.Errorf("checkpoint %s: %w", path, err)
 	}
 	return c, nil
-}
-
-// openRegular opens a file that is neither a link nor replaced by one just now.
-func openRegular(path string) (*os.File, error) {
-	before, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	after, err := f.Stat()
-	if err == nil && !(after.Mode().IsRegular() && os.SameFile(before, after)) {
-		err = errors.New("is not the regular file that it was just now")
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // describe fills c. A file of another version is told from a damaged one by

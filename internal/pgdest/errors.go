@@ -3,6 +3,7 @@ package pgdest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -101,7 +102,7 @@ func copyRow(where, rel string) (row int, rest string) {
 	}
 	after = after[i:]
 	n := 0
-	for after != "" && '0' <= after[0] && after[0] <= '9' && n < 1<<40 {
+	for after != "" && '0' <= after[0] && after[0] <= '9' && n < math.MaxInt32/10 { // more than a batch has
 		n, after = 10*n+int(after[0]-'0'), after[1:]
 	}
 	return n - 1, after

@@ -12,7 +12,7 @@ import (
 
 // FS is a file system. Names are those of package os.
 type FS interface {
-	// OpenFile is os.OpenFile.
+	// OpenFile is os.OpenFile, for regular files.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// ReadDir is os.ReadDir: sorted, symbolic links not followed.
 	ReadDir(dir string) ([]fs.DirEntry, error)
@@ -35,13 +35,16 @@ type File interface {
 	Size() (int64, error)
 }
 
-// OS is the file system of the operating system.
+// OS is the file system of the operating system. It opens files as Open does.
 var OS FS = osFS{}
 
-type osFS struct{}
+// Trusting is OS for a directory whose owners and rights do not matter.
+var Trusting FS = osFS{trust: true}
 
-func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag, perm)
+type osFS struct{ trust bool }
+
+func (o osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	f, err := Open(name, flag, perm, o.trust)
 	if err != nil {
 		return nil, err
 	}
