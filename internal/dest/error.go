@@ -28,10 +28,11 @@ func (c Class) String() string {
 
 // Error is every error of a Sink.
 type Error struct {
-	Class    Class
-	Row      int    // index of the offending row in the batch, -1 when not known; only for ClassRow
-	Column   string // where known
-	SQLState string // five characters, empty when the error is not the server's
+	Class      Class
+	Row        int    // index of the offending row in the batch, -1 when not known; only for ClassRow
+	Column     string // where known
+	Constraint string // or the unique index, where known
+	SQLState   string // five characters, empty when the error is not the server's
 	// Answered: the database itself said so, and the session lives on. So the rows
 	// may be the cause, whatever the class says.
 	Answered bool

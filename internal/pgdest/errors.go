@@ -41,7 +41,7 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 	if !errors.As(err, &pe) {
 		return e
 	}
-	e.SQLState, e.Column = pe.Code, columnOf(pe)
+	e.SQLState, e.Column, e.Constraint = pe.Code, columnOf(pe), pe.ConstraintName
 	e.Class, e.Hint = classOf(pe)
 	row, context := -1, ""
 	if rel != "" {

@@ -48,7 +48,7 @@ func (s *Sink) isolate(ctx context.Context, pg *pgconn.PgConn, whole *tuple.Batc
 	if err != nil {
 		return nil, err
 	}
-	if p.isolate.Empty() {
+	if p.isolate == nil {
 		return nil, &dest.Error{Class: dest.ClassRow, Row: -1, Err: errors.New("this server cannot tell the rows of a batch apart")}
 	}
 	order := dest.ByArrival(b)
@@ -59,6 +59,7 @@ func (s *Sink) isolate(ctx context.Context, pg *pgconn.PgConn, whole *tuple.Batc
 			rollBack(ctx, pg, res)
 			return nil, dest.InWhole(s.lookAgain(ctx, pg, p, classifyCopy(err, "", 0, p.columns), res), b, whole)
 		}
+		s.fashion.seen(more)
 		refused = append(refused, more...)
 	}
 	if s.table.Policy == dest.InsertOnly {
@@ -85,8 +86,13 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 		}
 		begin = sqltext.SQL{}
 	}
+	hints, trend := s.fashion.hints()
+	first := isolateRows
+	if trend || len(refused) > 0 { // the rows that are encoded have not been refused yet
+		first = b.Len()
+	}
 	res.RoundTrips++
-	if err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate), &tuple.Batch{}, encoded); err != nil {
+	if err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate(hints, first)), &tuple.Batch{}, encoded); err != nil {
 		return nil, err
 	}
 	res.RoundTrips++

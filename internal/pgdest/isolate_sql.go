@@ -32,9 +32,13 @@ const (
 // tried again as long as that stores something, from the other end each time: a
 // chain of rows that need each other takes two rounds, whichever way it came.
 //
+// The rows that violate one of the hints, constraints and unique indexes that
+// refused rows lately, go last, and all others are one block: see suspects.go.
+// first is the size of the first block otherwise.
+//
 // Constraints are checked when they are declared to be. If some that are
 // deferred are violated in the end, all is done again with immediate ones.
-func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL) sqltext.SQL {
+func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
 	temp := tempName(s, sqltext.Format(placeColumn+", {}", columnDefs))
 	source := sqltext.Name("pg_temp", temp)
 	return sqltext.Statements(
@@ -43,7 +47,7 @@ func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
 	detail pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
 		copySQL(source, sqltext.Format(placeColumn+", {}", columns)),
-		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(t, s, f, source, columns).String())))
+		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(t, s, f, source, columns, hints, first).String())))
 }
 
 // refusedSQL are the rows that isolateSQL left.
@@ -51,7 +55,7 @@ var refusedSQL = sqltext.Const("SELECT place, code, message, detail, constr, col
 
 // isolateProgram is the PL/pgSQL of isolateSQL. The columns of the table win over
 // variables of the same name, which therefore have names of their own.
-func isolateProgram(t *dest.Table, s *shape, f form, source, columns sqltext.SQL) sqltext.SQL {
+func isolateProgram(t *dest.Table, s *shape, f form, source, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
 	var fields []sqltext.SQL
 	for _, c := range t.Columns {
 		fields = append(fields, sqltext.Format(`"memdbwriter row".{} AS {}`, sqltext.Ident(c.Name), sqltext.Ident(c.Name)))
@@ -75,6 +79,8 @@ DECLARE
 	"memdbwriter from" pg_catalog.int4;
 	"memdbwriter to" pg_catalog.int4;
 	"memdbwriter size" pg_catalog.int4;
+	"memdbwriter step" pg_catalog.int4;
+	"memdbwriter suspect" pg_catalog.text;
 	"memdbwriter stored" pg_catalog.bool;
 	"memdbwriter again" pg_catalog.bool;
 	"memdbwriter code" pg_catalog.text;
@@ -89,17 +95,23 @@ BEGIN
 				SET CONSTRAINTS ALL IMMEDIATE;
 			END IF;
 			"memdbwriter rows" := (SELECT pg_catalog.array_agg("memdbwriter source" ORDER BY `+placeColumn+`) FROM {} AS "memdbwriter source");
+			"memdbwriter step" := {};
+			{}
 			LOOP
 				"memdbwriter left" := NULL;
 				"memdbwriter stored" := false;
 				"memdbwriter at" := 1;
 				WHILE "memdbwriter at" OPERATOR(pg_catalog.<=) pg_catalog.array_length("memdbwriter rows", 1) LOOP
-					"memdbwriter block" := "memdbwriter rows"["memdbwriter at" : "memdbwriter at" OPERATOR(pg_catalog.+) {} OPERATOR(pg_catalog.-) 1];
+					"memdbwriter block" := "memdbwriter rows"["memdbwriter at" : "memdbwriter at" OPERATOR(pg_catalog.+) "memdbwriter step" OPERATOR(pg_catalog.-) 1];
 					BEGIN
 						"memdbwriter part" := "memdbwriter block";
 						{};
 						"memdbwriter stored" := true;
 					EXCEPTION WHEN OTHERS THEN
+						IF "memdbwriter step" OPERATOR(pg_catalog.>) {} THEN
+							"memdbwriter step" := {};
+							CONTINUE;
+						END IF;
 						"memdbwriter from" := 1;
 						"memdbwriter size" := pg_catalog.array_length("memdbwriter block", 1);
 						WHILE "memdbwriter from" OPERATOR(pg_catalog.<=) "memdbwriter size" LOOP
@@ -130,7 +142,8 @@ BEGIN
 							"memdbwriter from" := "memdbwriter to" OPERATOR(pg_catalog.+) 1;
 						END LOOP;
 					END;
-					"memdbwriter at" := "memdbwriter at" OPERATOR(pg_catalog.+) {};
+					"memdbwriter at" := "memdbwriter at" OPERATOR(pg_catalog.+) "memdbwriter step";
+					"memdbwriter step" := {};
 				END LOOP;
 				EXIT WHEN "memdbwriter left" IS NULL OR NOT "memdbwriter stored";
 				DELETE FROM `+refusedTable+` WHERE again;
@@ -144,5 +157,6 @@ BEGIN
 			END IF;
 		END;
 	END LOOP;
-END`, source, source, source, source, source, source, sqltext.Int(isolateRows), part, one, part, sqltext.Int(isolateRows))
+END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(s, source, hints),
+		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, part, sqltext.Int(isolateRows))
 }

@@ -204,11 +204,76 @@ func TestIsolateLeavesReceipts(t *testing.T) {
 
 // A role that may not use the language is served by smaller batches.
 func TestIsolateWithoutTheLanguage(t *testing.T) {
-	db := pgtest.Open(t)
+	db := pgtest.Start(t).Open(t) // of its own, since the others use the language
 	db.Exec(t, peopleDDL+`; DROP EXTENSION plpgsql`)
 	s := open(t, db.URL, people())
 	_, _, err := s.Isolate(context.Background(), batch(row{int64(1), nil, nil, "bad"}, row{int64(2), nil, nil, "good"}))
 	if e := dest.AsError(err); err == nil || e.Class != dest.ClassRow || e.Row != -1 {
 		t.Errorf("%v", err)
+	}
+}
+
+// A constraint that has refused rows is looked for before: the next batch takes
+// no attempt that fails, and the rows that are suspected are still decided by the
+// attempt: a trigger mends one of them. In the end the fashion is over.
+func TestSuspectsAreTriedLast(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, peopleDDL+`; INSERT INTO people VALUES (-1, NULL, 77, 'there');
+		CREATE FUNCTION mend() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM 1 FROM people WHERE id = NEW.id; -- by the session's search path
+			IF NEW.id % 1000 = 500 AND NEW.name = 'bad' THEN NEW.name := 'mended'; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER mend BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION mend()`)
+	s := open(t, db.URL, people())
+	store := func(from int64, spoil func(i int64, r row)) (res dest.Result, said string) {
+		rows := make([]row, 1000)
+		for i := range rows {
+			rows[i] = row{from + int64(i), nil, nil, "good"}
+			spoil(int64(i), rows[i])
+		}
+		b := batch(rows...)
+		res, err := s.Write(context.Background(), b)
+		if err == nil {
+			return res, ""
+		}
+		more, refused, err := s.Isolate(context.Background(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more.RoundTrips += res.RoundTrips
+		for _, r := range refused {
+			said += fmt.Sprintf(" %d:%s", r.Row, r.Err.SQLState)
+		}
+		return more, said
+	}
+	bad := func(i int64, r row) {
+		switch i {
+		case 3, 500, 999:
+			r[3] = "bad"
+		case 4, 998:
+			r[2] = int64(77)
+		}
+	}
+	const want = " 3:23514 4:23505 998:23505 999:23514"
+	if _, said := store(0, bad); said != want {
+		t.Errorf("first: %s", said)
+	}
+	before := db.Rows(t, "SELECT pg_current_xact_id()::text::bigint")[0]
+	res, said := store(1000, bad)
+	if said != want || res.RoundTrips != 2 {
+		t.Errorf("in fashion: %s, %d requests", said, res.RoundTrips)
+	}
+	// A block of the others, one of the suspects, those one by one: no other row
+	// was in a subtransaction of its own.
+	if ids := db.Rows(t, "SELECT pg_current_xact_id()::text::bigint - "+before)[0]; len(ids) > 2 {
+		t.Errorf("%s transaction ids", ids)
+	}
+	equal(t, db.Rows(t, "SELECT count(*), count(*) FILTER (WHERE name = 'mended') FROM people WHERE id >= 0"), "1992|2")
+	for i := range int64(outOfFashion) {
+		if _, said := store(2000+1000*i, func(int64, row) {}); said != "" {
+			t.Error(said)
+		}
+	}
+	if res, _ := store(9000, func(int64, row) {}); res.RoundTrips != 1 {
+		t.Errorf("out of fashion: %d requests", res.RoundTrips)
 	}
 }

@@ -11,13 +11,14 @@ import (
 
 // plan is how batches are written to a table of one shape. It is immutable.
 type plan struct {
-	shape     *shape
-	server    server      // for insert-only tables
-	direct    sqltext.SQL // empty where nothing would stop it from writing a key twice
-	upsert    sqltext.SQL // empty for insert-only tables
-	temp      string      // name of the temporary table
-	isolate   sqltext.SQL // tells the rows of a batch apart; empty where that is not possible
-	overtaken []string    // unique indexes on the key, if somebody else's new row can be in the way of an upsert
+	shape  *shape
+	server server      // for insert-only tables
+	direct sqltext.SQL // empty where nothing would stop it from writing a key twice
+	upsert sqltext.SQL // empty for insert-only tables
+	temp   string      // name of the temporary table
+	// isolate tells the rows of a batch apart; nil where that is not possible.
+	isolate   func(hints []string, first int) sqltext.SQL
+	overtaken []string // unique indexes on the key, if somebody else's new row can be in the way of an upsert
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
 	converts  bool
@@ -60,7 +61,9 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns)
 	}
 	if s.programs {
-		p.isolate = isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns)
+		p.isolate = func(hints []string, first int) sqltext.SQL {
+			return isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns, hints, first)
+		}
 	}
 	for _, k := range keys {
 		if f.overtakes {

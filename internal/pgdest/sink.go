@@ -27,6 +27,7 @@ type Sink struct {
 	// yet, or seen before something happened after which it may be another.
 	plan    atomic.Pointer[plan]
 	choice  choice
+	fashion fashion
 	doubts  doubts                                // the insert-only batches that may be in
 	keep    func(context.Context, []dest.Receipt) // see Record; may be nil
 	orphans orphans
@@ -54,6 +55,9 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	res := dest.Result{Way: dest.Direct}
 	if b.Len() == 0 {
 		return res, nil
+	}
+	if _, trend := s.fashion.hints(); trend && b.Len() >= suspectRows {
+		return res, &dest.Error{Class: dest.ClassRow, Row: -1, Err: errSuspects}
 	}
 	err := s.withConn(ctx, func(pg *pgconn.PgConn) error { return s.write(ctx, pg, b, &res) })
 	return res, s.fail(err)
