@@ -323,7 +323,7 @@ func (w *BatchDBWriter[T]) SyncStatus() SyncStatus {
 	w.mu.Lock()
 	s := w.ledger.status()
 	w.mu.Unlock()
-	return w.tally.status(s, false)
+	return w.tally.status(s, condition{})
 }
 
 // Stats returns the figures of the writer. It never waits for I/O and works

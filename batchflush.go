@@ -19,7 +19,7 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	w.tally.beginRun(reason)
 	err := w.drain(ctx, reason)
 	w.run.Duration = time.Since(start)
-	w.tally.endRun(reason, w.run.Duration)
+	w.tally.endRun(reason, w.run.Duration, false)
 	if err != nil {
 		w.run.Err = w.SyncStatus().LastError
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/memdbwriter/memdbwriter/internal/dump"
 	"github.com/memdbwriter/memdbwriter/internal/journal"
+	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -86,20 +87,20 @@ func (e *engine) checkpoint(ctx context.Context) (string, error) {
 	if d == nil {
 		return "", errNoDisk
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(e.life, func() { cancel(ErrStopped) })()
-	upTo, err := e.stager.flush(ctx)
+	within, cancel := e.within(ctx)
+	defer cancel()
+	upTo, err := e.stager.flush(within)
 	if err != nil {
-		return "", err
+		return "", e.callError(ctx, err)
 	}
 	select {
 	case d.making <- struct{}{}:
 		defer func() { <-d.making }()
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
+	case <-within.Done():
+		return "", e.callError(ctx, within.Err())
 	}
-	return d.make(ctx, upTo, &e.syncer.boundary, &e.syncer.staged)
+	path, err := d.make(within, upTo, &e.syncer.boundary, &e.syncer.staged)
+	return path, e.callError(ctx, err)
 }
 
 // make writes a checkpoint of the rows up to the given one at least.
@@ -180,14 +181,17 @@ func (d *disk) write(ctx context.Context, upTo int64) (info dump.Info, failed []
 	if err := d.syncMarks(ctx); err != nil && after != before {
 		return info, nil, err
 	}
+	d.progress.made()
 	info, err = w.Commit()
+	d.progress.made()
 	return info, failed, err
 }
 
 func (d *disk) writeWaiting(ctx context.Context, w *dump.Writer, upTo int64) error {
 	for after := int64(0); ; {
-		page, err := d.store.Page(after, d.page)
-		if err = errors.Join(err, context.Cause(ctx)); err != nil {
+		var page *tuple.Batch
+		err := d.readers.read(ctx, func() (err error) { page, err = d.store.Page(after, d.page); return err })
+		if err = errors.Join(err, ended(ctx)); err != nil {
 			return err
 		}
 		k := upToSeq(page, upTo)
@@ -197,8 +201,24 @@ func (d *disk) writeWaiting(ctx context.Context, w *dump.Writer, upTo int64) err
 		if err := w.WriteRows(page.Slice(0, k)); err != nil {
 			return err
 		}
+		if err := d.durable(w); err != nil {
+			return err
+		}
 		after = page.Rows[k-1].Seq
 	}
+}
+
+// durable makes what is written durable, and says so, if the last save is being
+// made: only so it shows that the disk answers.
+func (d *disk) durable(w *dump.Writer) error {
+	if d.progress == nil {
+		return nil
+	}
+	err := w.Sync()
+	if err == nil {
+		d.progress.made()
+	}
+	return err
 }
 
 // upToSeq returns how many rows of a page in order do not lie behind a number.
@@ -212,8 +232,9 @@ func upToSeq(page *tuple.Batch, upTo int64) int {
 
 func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) (written []int64, err error) {
 	for after := int64(0); ; {
-		page, err := d.store.Failures(after, d.page)
-		if err = errors.Join(err, context.Cause(ctx)); err != nil || len(page) == 0 {
+		var page []stage.Failure
+		err := d.readers.read(ctx, func() (err error) { page, err = d.store.Failures(after, d.page); return err })
+		if err = errors.Join(err, ended(ctx)); err != nil || len(page) == 0 {
 			return written, err
 		}
 		var failed []dump.Failed
@@ -224,6 +245,9 @@ func (d *disk) writeFailed(ctx context.Context, w *dump.Writer, upTo int64) (wri
 			}
 		}
 		if err := w.WriteFailed(failed); err != nil {
+			return nil, err
+		}
+		if err := d.durable(w); err != nil {
 			return nil, err
 		}
 		after = page[len(page)-1].Seq

@@ -32,6 +32,7 @@ type core struct {
 	destination string // its name, for errors and logs
 	tally       *tally
 	events      *events // nil without a hook
+	unreachable bool    // the destination was, when the writer was made
 }
 
 // newCore binds the table to the destination and looks whether it takes the
@@ -67,8 +68,10 @@ func (c *core) check(ctx context.Context) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("memdbwriter: cancelled while looking at the destination: %w", err)
+		return fmt.Errorf("memdbwriter: cancelled while looking at the destination: %w: %w", ended(ctx), err)
 	}
+	c.unreachable = true
+	c.tally.refused()
 	c.tally.failed(err, StateDegraded)
 	c.cfg.Logger.Warn("destination not reachable yet, rows are buffered", "table", c.table.String(),
 		"destination", c.destination, "sqlstate", e.SQLState, "error", e)

@@ -55,9 +55,11 @@ type disk struct {
 	*core
 	store    *stage.Store
 	dir      dump.Dir
-	rows     bool          // the journal takes rows
-	fsync    bool          // and makes them durable
-	page     int           // pageCheckpoint
+	rows     bool // the journal takes rows
+	fsync    bool // and makes them durable
+	page     int  // pageCheckpoint
+	readers  readers
+	progress *progress     // of the last save; nil before
 	patience time.Duration // at most diskPatience
 	due      bool          // the syncer's: what it has noted must be durable before it sends more rows
 	release  func() error  // the lock on the writer's files

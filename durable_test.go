@@ -231,11 +231,22 @@ func TestNoBatchSpansACheckpoint(t *testing.T) {
 	if err := w.engine.store.Append(two); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = w.engine.syncer.await(t.Context(), ReasonForce, 1) }()
+	if path, err := w.Checkpoint(patient(t)); err != nil || path == "" {
+		t.Fatalf("checkpoint %q: %v", path, err)
+	}
+	w.engine.syncer.staged.Store(2) // now the stager says so
+	forced := make(chan error, 1)
+	go func() { forced <- w.engine.syncer.waiters.wait(t.Context(), ReasonForce, 2) }()
 	if names := <-sent; len(names) != 1 || names[0] != "old" {
-		t.Errorf("sent: %q", names)
+		t.Errorf("sent before the rows of the checkpoint are settled: %q", names)
 	}
 	close(answer)
+	if names := <-sent; len(names) != 1 || names[0] != "new" {
+		t.Errorf("sent then: %q", names)
+	}
+	if err := <-forced; err != nil {
+		t.Error(err)
+	}
 	abandon[item](w)
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/journal"
@@ -14,11 +15,12 @@ import (
 )
 
 // engine is a MemoryDBWriter without its row type: it knows tuples only. It
-// owns the front buffer, the staging table, the sink, and two goroutines.
+// owns the front buffer, the staging table, the sink, and their goroutines.
 //
-// Life: newEngine starts both goroutines. stop closes the front buffer, asks
-// the syncer to empty everything, ends life, waits for both, and closes sink
-// and store. After that only the counts answer.
+// Life: newEngine starts the goroutines. stop (life.go) closes the front buffer,
+// ends the calls that may last, has the syncer empty everything, ends life, waits
+// for the goroutines, saves what is left, and closes sink and store. After that
+// only the counts answer.
 type engine struct {
 	*core
 	store  *stage.Store
@@ -30,6 +32,10 @@ type engine struct {
 	life    context.Context // ends when the goroutines must
 	end     context.CancelCauseFunc
 	workers sync.WaitGroup
+
+	calls    context.Context // ends when Stop begins: see within
+	endCalls context.CancelCauseFunc
+	readers  readers
 
 	stopping sync.Once
 	stopped  chan struct{} // closed when stop is done
@@ -46,7 +52,7 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{core: c, front: newFront(c.cfg), stopped: make(chan struct{})}
+	e := &engine{core: c, front: newFront(c.cfg), stopped: make(chan struct{}), readers: make(readers, 1)}
 	if e.store, err = stage.Open(stage.Config{View: table.Name, Columns: tupleColumns(&table)}); err != nil {
 		return nil, errors.Join(fmt.Errorf("memdbwriter: cannot open the in-memory staging table: %w", err), c.sink.Close())
 	}
@@ -66,11 +72,13 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 // runs any more.
 func (e *engine) start(ctx context.Context) (err error) {
 	e.life, e.end = context.WithCancelCause(context.Background())
+	e.calls, e.endCalls = context.WithCancelCause(context.Background())
 	e.syncer = newSyncer(e.core, e.store, e.front)
 	e.stager = newStager(e)
 	e.syncer.stageAll = e.stager.flush
 	e.syncer.disk, e.stager.disk = e.disk, e.disk
 	if e.disk != nil {
+		e.disk.readers = e.readers
 		if e.stager.recovery, err = openRecovery(e.disk); err != nil {
 			e.end(errEnded)
 			return err
@@ -79,7 +87,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 		e.record(e.stager.recovery.journal.Receipts())
 		e.workers.Go(func() { e.checkpointLoop(e.life) })
 	}
-	e.workers.Go(func() { e.stager.loop(e.life) })
+	e.workers.Go(func() { defer close(e.stager.ended); e.stager.loop(e.life) })
 	e.workers.Go(func() { e.syncer.loop(e.life) })
 	if e.disk == nil {
 		return nil
@@ -88,7 +96,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 	case err = <-e.stager.recovery.outcome:
 	case <-e.stager.recovery.full:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = fmt.Errorf("memdbwriter: cancelled while rows on disk were recovered: %w", ended(ctx))
 	}
 	if err != nil {
 		e.end(errEnded)
@@ -114,9 +122,14 @@ func (e *engine) record(earlier []journal.Receipt) {
 
 func newStager(e *engine) *stager {
 	return &stager{
-		front: e.front, store: e.store, life: e.life, next: 1, broken: make(chan struct{}), requests: make(chan chan int64),
+		front: e.front, store: e.store, life: e.life, next: 1, broken: make(chan struct{}), ended: make(chan struct{}), requests: make(chan chan int64),
 		staged: func(last int64) {
 			e.syncer.staged.Store(last)
+			came := e.stager.came
+			if came.IsZero() {
+				came = time.Now()
+			}
+			e.syncer.arrivals.note(last, came)
 			signal(e.syncer.stagedReady)
 		},
 		failed: func(err error) {
@@ -127,6 +140,9 @@ func newStager(e *engine) *stager {
 	}
 }
 
+// allRows is above every sequence number.
+const allRows = math.MaxInt64
+
 // forceSync is ForceSync.
 func (e *engine) forceSync(ctx context.Context) error {
 	if e.front.isClosed() {
@@ -136,95 +152,134 @@ func (e *engine) forceSync(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return e.failed(upTo)
-	case errors.Is(err, ErrStopped), errors.Is(err, errEnded):
+	case errors.Is(err, ErrStopped):
 		return ErrStopped
 	}
 	return e.unsynced(e.status(), err)
 }
 
-// call has the syncer run f between two sync runs, and waits for it.
-func (e *engine) call(ctx context.Context, f func()) error {
-	done := make(chan struct{})
-	select {
-	case e.syncer.calls <- func() { defer close(done); f() }:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-e.life.Done():
-		return ErrStopped
-	}
-	<-done
-	return nil
-}
-
-// retryFailed is RetrySyncErrors.
-func (e *engine) retryFailed(ctx context.Context) (stored int64, err error) {
-	var failure error
-	if err := e.call(ctx, func() { stored, failure = e.syncer.retryFailed(ctx) }); err != nil {
-		return 0, err
-	}
-	if failure != nil {
-		return stored, e.unsynced(e.status(), e.destinationError(dest.AsError(failure)))
-	}
-	return stored, e.failed(math.MaxInt64)
-}
-
-// discardFailed is DiscardSyncErrors.
-func (e *engine) discardFailed(ctx context.Context) (discarded int64, err error) {
-	var failure error
-	if err := e.call(ctx, func() { discarded, failure = e.syncer.discardFailed() }); err != nil {
-		return 0, err
-	}
-	return discarded, failure
-}
-
 // drain waits until every row added before is settled, and returns the number
 // of the last of them.
 func (e *engine) drain(ctx context.Context, reason Reason) (upTo int64, err error) {
-	if err := context.Cause(ctx); err != nil {
+	if (e.disk == nil || e.disk.recovered.Load()) && e.front.waiting() == 0 {
+		return allRows, nil
+	}
+	if err := ended(ctx); err != nil {
 		return 0, err
 	}
 	if upTo, err = e.stager.flush(ctx); err != nil {
 		return 0, err
 	}
-	return upTo, e.syncer.await(ctx, reason, upTo)
+	return upTo, e.syncer.waiters.wait(ctx, reason, upTo)
 }
 
-// stop is Stop. The first call does the work, and its context bounds it; the
-// others wait for it.
-func (e *engine) stop(ctx context.Context) error {
-	if e.events.called(ctx) {
-		return ErrStopInHook
+// within returns a context that ends with ctx, and when Stop begins: what others
+// would have to wait for must not outlast that.
+func (e *engine) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.calls, func() { cancel(ErrStopped) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// callError is the error of a call that ran within ctx.
+func (e *engine) callError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ended(ctx)
+	case e.calls.Err() != nil:
+		return ErrStopped
 	}
-	first := false
-	e.stopping.Do(func() { first = true })
-	if first {
-		e.shutDown(ctx)
-		return e.stopErr
-	}
+	return err
+}
+
+// readers lets one caller at a time read the staging table: a Query holds the
+// table for as long as it takes, and a context must end the wait for it.
+type readers chan struct{}
+
+func (r readers) read(ctx context.Context, f func() error) error {
 	select {
-	case <-e.stopped:
-		return e.stopErr
+	case r <- struct{}{}:
+		defer func() { <-r }()
+		return f()
 	case <-ctx.Done():
-		return fmt.Errorf("memdbwriter: an earlier Stop is still under way: %w", context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 }
 
-// shutDown empties the writer as far as ctx allows and ends it.
-func (e *engine) shutDown(ctx context.Context) {
-	defer close(e.stopped)
-	e.front.close()
-	upTo, err := e.drain(ctx, ReasonStop)
-	if err == nil {
-		err = e.failed(upTo)
-	} else {
-		err = e.unsynced(e.status(), err)
+// read runs f, which reads the staging table for a caller.
+func (e *engine) read(ctx context.Context, f func(context.Context) error) error {
+	within, cancel := e.within(ctx)
+	defer cancel()
+	return e.callError(ctx, e.readers.read(within, func() error { return f(within) }))
+}
+
+// call runs f in the syncer's goroutine, between two batches, and returns when
+// it has: if ctx ends, that should be soon, or call does not wait for it. Then
+// what f does is not to be looked at.
+func (e *engine) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case e.syncer.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return ended(ctx)
+	case <-e.life.Done():
+		return ErrStopped
 	}
-	e.end(errEnded)
-	e.workers.Wait()
-	e.stopErr = errors.Join(err, e.save(), e.disk.close(), e.sink.Close(), e.store.Close())
-	e.tally.stop()
-	e.stopErr = errors.Join(e.stopErr, e.events.close(ctx))
-	e.logStopped(e.status(), e.stopErr)
+	if !waitFor(ctx, done) {
+		return ended(ctx)
+	}
+	return nil
+}
+
+// retryFailed is RetrySyncErrors. Rows are moved between two pages of failed
+// ones. Rows that fail meanwhile are left alone.
+func (e *engine) retryFailed(ctx context.Context) (stored int64, err error) {
+	within, cancel := e.within(ctx)
+	defer cancel()
+	page := &retriedPage{}
+	for first := true; first || page.more; first = false {
+		next := &retriedPage{after: page.last, upTo: page.upTo}
+		if err := e.call(within, func() { e.syncer.retryFailed(within, next) }); err != nil {
+			return stored, e.callError(ctx, err)
+		}
+		page = next
+		stored += page.stored
+		if page.err != nil {
+			return stored, e.retryError(ctx, page.err)
+		}
+	}
+	return stored, e.failed(allRows)
+}
+
+// retryError says why failed rows were not tried.
+func (e *engine) retryError(ctx context.Context, err error) error {
+	public := e.destinationError(dest.AsError(err))
+	switch {
+	case ctx.Err() != nil:
+		public = fmt.Errorf("%w: %w", ended(ctx), public)
+	case e.calls.Err() != nil:
+		return ErrStopped
+	}
+	return e.unsynced(e.status(), public)
+}
+
+// discardFailed is DiscardSyncErrors.
+func (e *engine) discardFailed(ctx context.Context) (discarded int64, err error) {
+	within, cancel := e.within(ctx)
+	defer cancel()
+	result := make(chan error, 1)
+	var n int64
+	err = e.call(within, func() {
+		var err error
+		n, err = e.syncer.discardFailed()
+		result <- err
+	})
+	if err != nil {
+		return 0, e.callError(ctx, err)
+	}
+	return n, <-result
 }
 
 // failed returns the failed rows up to the given one, joined, or nil if there
@@ -256,6 +311,7 @@ func (e *engine) stats() Stats {
 	s := e.tally.stats()
 	s.SyncStatus = e.status()
 	e.front.fillStats(&s)
+	s.MemoryBytes = e.store.Memory()
 	if e.disk != nil {
 		f := e.disk.journal.Figures()
 		s.JournalFiles, s.JournalBytes, s.JournalFsyncs = f.Files, f.Bytes, f.Fsyncs
@@ -263,40 +319,33 @@ func (e *engine) stats() Stats {
 	return s
 }
 
-// save leaves on disk what is not in the destination, and is nil only if all of
-// it is there. The goroutines have ended.
-func (e *engine) save() error {
-	d := e.disk
-	if d == nil {
-		return nil
+// save leaves on disk what is not in the destination.
+func (e *engine) save(ctx context.Context) error {
+	select {
+	case <-e.stager.ended:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	// Stop's own context may have ended, which is why there are rows to save.
-	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.SyncTimeout)
-	defer cancel()
-	path, err := d.cfg.CheckpointDir, error(nil)
-	if d.recovered.Load() {
-		path, err = e.saveAll(ctx)
-	} else {
-		err = e.saveFront()
+	if e.disk.recovered.Load() {
+		return e.saveAll(ctx)
 	}
-	if s := e.status(); err == nil && s.Pending+s.Failed > 0 {
-		e.cfg.Logger.Warn("rows saved for the next writer", "table", e.table.String(), "path", path, "waiting", s.Pending, "failed", s.Failed)
-	}
-	return err
+	return e.saveFront()
 }
 
 // saveAll makes a checkpoint of everything.
-func (e *engine) saveAll(ctx context.Context) (path string, err error) {
+func (e *engine) saveAll(ctx context.Context) error {
 	if !e.stager.stage(ctx) {
-		return "", fmt.Errorf("memdbwriter: rows cannot be staged, and so not be saved in %s: %w", e.cfg.CheckpointDir, context.Cause(ctx))
+		return fmt.Errorf("rows cannot be staged: %w", context.Cause(ctx))
 	}
+	e.disk.progress.made()
 	select {
 	case e.disk.making <- struct{}{}: // whoever made one gives it up
 		defer func() { <-e.disk.making }()
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return e.disk.make(ctx, e.stager.last, &e.syncer.boundary, &e.syncer.staged)
+	_, err := e.disk.make(ctx, e.stager.last, &e.syncer.boundary, &e.syncer.staged)
+	return err
 }
 
 // saveFront leaves new rows on disk that had to wait for the end of a recovery,
@@ -304,8 +353,9 @@ func (e *engine) saveAll(ctx context.Context) (path string, err error) {
 func (e *engine) saveFront() error {
 	for _, c := range e.stager.take() {
 		if err := e.disk.journal.Keep(c); err != nil {
-			return fmt.Errorf("memdbwriter: recovery was not over, and new rows cannot be saved in %s: %w", e.cfg.CheckpointDir, err)
+			return fmt.Errorf("recovery was not over: %w", err)
 		}
+		e.disk.progress.made()
 	}
 	return nil
 }
@@ -319,8 +369,17 @@ func (e *engine) persist(ctx context.Context) error {
 		_, err := e.checkpoint(ctx)
 		return err
 	}
-	if _, err := e.stager.flush(ctx); err != nil {
-		return err
+	_, err := e.stager.flush(ctx)
+	if err == nil {
+		err = e.disk.sync(ctx)
 	}
-	return e.disk.sync(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ended(ctx)
+	case e.life.Err() != nil:
+		return ErrStopped
+	}
+	return err
 }

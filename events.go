@@ -225,13 +225,9 @@ func (e *events) close(ctx context.Context) error {
 	}
 }
 
+// giveUp drops what waits, and returns an error if the hook is being called.
 func (e *events) giveUp(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	dropped, calling := len(e.queue), e.calling
-	e.queue = nil
-	e.end(ErrStopped)
-	e.start()
+	dropped, calling := e.drop()
 	if dropped > 0 {
 		e.log.Warn("sync events dropped", "table", e.table, "events", dropped)
 	}
@@ -239,4 +235,13 @@ func (e *events) giveUp(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("memdbwriter: OnSync of %s has not returned: %w", e.table, ended(ctx))
+}
+
+func (e *events) drop() (dropped int, calling bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	dropped, e.queue = len(e.queue), nil
+	e.end(ErrStopped)
+	e.start()
+	return dropped, e.calling
 }

@@ -159,30 +159,44 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 	return res, err
 }
 
-// retryFailed tries every failed row once. What is under way is finished
+// retriedPage is a page of failed rows that are tried again, from the row after
+// a number up to another one.
+type retriedPage struct {
+	after, upTo int64 // upTo 0: every row that has failed so far
+
+	last   int64 // the last row of the page
+	more   bool  // there may be others behind it
+	stored int64
+	err    error // why some of the page, and those behind it, were not tried
+}
+
+// retryFailed tries the next failed rows once. What is under way is finished
 // first, since newer rows among it may be stored already.
-func (s *syncer) retryFailed(ctx context.Context) (stored int64, err error) {
-	nothing := func(int64) bool { return false }
-	if err := s.move(ctx, &SyncEvent{}, nothing); err != nil {
-		return 0, err
+func (s *syncer) retryFailed(ctx context.Context, p *retriedPage) {
+	if p.err = s.finish(ctx); p.err != nil {
+		return
 	}
-	for after := int64(0); ; {
-		page, err := s.store.Failures(after, s.cfg.SyncBatchSize)
-		if err != nil || len(page) == 0 {
-			return stored, err
-		}
-		after = page[len(page)-1].Seq
-		res, err := s.retry(ctx, s.reduce, s.failed, page)
-		if amendErr := s.amend(res.gone, res.again); amendErr != nil {
-			return stored, amendErr
-		}
-		s.failed.update(nil, res.gone)
-		s.front.settle(res.settlement)
-		stored += res.synced
-		if err != nil {
-			return stored, err
+	if p.upTo == 0 {
+		p.upTo = s.settled
+		if s.disk != nil {
+			p.upTo = max(p.upTo, s.disk.known)
 		}
 	}
+	page, err := s.store.Failures(p.after, s.cfg.SyncBatchSize)
+	page = slices.DeleteFunc(page, func(f stage.Failure) bool { return f.Seq > p.upTo })
+	if p.err = err; err != nil || len(page) == 0 {
+		return
+	}
+	p.last, p.more = page[len(page)-1].Seq, true
+	res, err := s.retry(ctx, s.reduce, s.failed, page)
+	p.err = err
+	if err := s.amend(res.gone, res.again); err != nil {
+		p.err = err
+		return
+	}
+	s.failed.update(nil, res.gone)
+	s.front.settle(res.settlement)
+	p.stored = res.synced
 }
 
 // amend notes what became of failed rows.

@@ -28,7 +28,7 @@ type batch struct {
 func (b *batch) prepare(c *core, r *reducer) {
 	b.hi = b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
-	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored, panics: &c.tally.panics}
+	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics}
 	if r == nil {
 		return
 	}
@@ -81,6 +81,7 @@ type flush struct {
 	onWrite func(dest.Result)
 	verdict verdict
 	panics  *panics
+	onError func()
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 }
 
@@ -201,7 +202,11 @@ func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Res
 			res, err = dest.Result{}, f.panics.survived("the destination", p)
 		}
 	}()
-	return call(ctx)
+	res, err = call(ctx)
+	if err != nil {
+		f.onError()
+	}
+	return res, err
 }
 
 // reject sets refused rows aside, and has the rows written that take their

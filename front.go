@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 // that the stager takes away. It also keeps the ledger, since every row enters
 // it here, and makes callers wait while too much is in memory. The mutex is
 // held for a few hundred nanoseconds and never while anything is waited for.
+//
+// Callers who wait for room are a queue: when rows leave the memory, those of
+// the first come in as far as they fit, then those of the next. Nobody passes
+// them, so a large row is let in once what came before it has left.
 type front struct {
 	maxRows, maxBytes int64
 
@@ -33,11 +38,21 @@ type front struct {
 	spare  []*tuple.Batch
 	ledger ledger
 	seen   int64         // rows that had come when shrink was called last
-	room   chan struct{} // closed when rows leave the memory; nil while nobody waits
+	queue  []*entrant    // callers of Add who wait, in the order of their coming
+	room   chan struct{} // closed when rows leave the memory; nil unless a recovery waits
 	hit    bool          // a sync was asked for since rows last left the memory
+	full   bool          // callers of Add wait, or the next one will
+	turned time.Time     // when full changed
 	waits  int64         // Adds that had to wait
 	waited time.Duration // for so long in total
 	closed bool
+}
+
+// entrant is a caller who waits until its rows are in.
+type entrant struct {
+	rows *tuple.Batch
+	next int           // the first row that is not in
+	done chan struct{} // closed when all rows are in, or the front is closed
 }
 
 func newFront(cfg Config) *front {
@@ -61,6 +76,9 @@ func (f *front) fits(n int) bool {
 	return rows < f.maxRows && (f.maxBytes == 0 || rows == 0 || f.ledger.waitingBytes+int64(n) <= f.maxBytes)
 }
 
+// open reports whether a row of n bytes may come in now, before nobody who waits.
+func (f *front) open(n int) bool { return len(f.queue) == 0 && f.fits(n) }
+
 // tryAdd takes one tuple or says why not: ErrBufferFull or ErrStopped.
 func (f *front) tryAdd(t []byte) error {
 	f.mu.Lock()
@@ -68,7 +86,7 @@ func (f *front) tryAdd(t []byte) error {
 	if f.closed {
 		return ErrStopped
 	}
-	if !f.fits(len(t)) {
+	if !f.open(len(t)) {
 		f.press()
 		return ErrBufferFull
 	}
@@ -76,40 +94,87 @@ func (f *front) tryAdd(t []byte) error {
 	return nil
 }
 
-// add takes the tuples of b in order, waiting for room as needed, and returns
-// how many it took. The error is nil exactly when that is all of them.
-func (f *front) add(ctx context.Context, b *tuple.Batch) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range b.Rows {
-		t := b.Tuple(i)
-		for !f.closed && !f.fits(len(t)) {
-			if err := f.waitToAdd(ctx); err != nil {
-				return i, err
-			}
-		}
-		if f.closed {
-			return i, ErrStopped
-		}
-		f.push(t)
-	}
-	return b.Len(), nil
-}
-
 // addOne is add for a single tuple.
 func (f *front) addOne(ctx context.Context, t []byte) error {
 	f.mu.Lock()
+	if !f.closed && f.open(len(t)) {
+		f.push(t)
+		f.mu.Unlock()
+		return nil
+	}
+	f.mu.Unlock()
+	_, err := f.add(ctx, &tuple.Batch{Data: t, Rows: []tuple.Span{{Len: uint32(len(t))}}})
+	return err
+}
+
+// add takes the tuples of b in order, waiting for room as needed, and returns
+// how many it took. The error is nil exactly when that is all of them.
+func (f *front) add(ctx context.Context, b *tuple.Batch) (int, error) {
+	me := &entrant{rows: b, done: make(chan struct{})}
+	if n, err := f.enter(me); err != nil || n == b.Len() {
+		return n, err
+	}
+	start := time.Now()
+	select {
+	case <-me.done:
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !f.closed && !f.fits(len(t)) {
-		if err := f.waitToAdd(ctx); err != nil {
-			return err
-		}
+	f.waited += time.Since(start)
+	switch {
+	case me.next == b.Len():
+		return me.next, nil
+	case f.closed:
+		return me.next, ErrStopped
 	}
+	f.queue = slices.DeleteFunc(f.queue, func(other *entrant) bool { return other == me })
+	f.let()
+	return me.next, ended(ctx)
+}
+
+// enter takes what fits now, unless others wait, and queues the rest. It returns
+// how many rows are in.
+func (f *front) enter(me *entrant) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.closed {
-		return ErrStopped
+		return 0, ErrStopped
 	}
-	f.push(t)
-	return nil
+	f.queue = append(f.queue, me)
+	f.let()
+	if me.next < me.rows.Len() {
+		f.waits++
+	}
+	return me.next, nil
+}
+
+// let lets those who wait come in, as far as they fit. Called with the mutex held
+// whenever rows have left the memory, or the queue has changed.
+func (f *front) let() {
+	for len(f.queue) > 0 {
+		first := f.queue[0]
+		for ; first.next < first.rows.Len(); first.next++ {
+			t := first.rows.Tuple(first.next)
+			if !f.fits(len(t)) {
+				f.turn()
+				f.press()
+				return
+			}
+			f.push(t)
+		}
+		close(first.done)
+		f.queue = slices.Delete(f.queue, 0, 1)
+	}
+	f.turn()
+}
+
+// turn notes whether the next Add has to wait. Called with the mutex held when
+// that may have changed.
+func (f *front) turn() {
+	if full := !f.open(1); full != f.full {
+		f.full, f.turned = full, time.Now()
+	}
 }
 
 // admit books rows that an earlier writer left behind, once there is room for
@@ -127,6 +192,7 @@ func (f *front) admit(ctx context.Context, rows, bytes int64, staged func() bool
 	}
 	f.ledger.recovered += rows
 	f.ledger.waitingBytes += bytes
+	f.turn()
 	return nil
 }
 
@@ -151,18 +217,9 @@ func (f *front) wait(ctx context.Context) error {
 	select {
 	case <-room:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = ended(ctx)
 	}
 	f.mu.Lock()
-	return err
-}
-
-// waitToAdd is wait for an Add, which is counted.
-func (f *front) waitToAdd(ctx context.Context) error {
-	f.waits++
-	start := time.Now()
-	err := f.wait(ctx)
-	f.waited += time.Since(start)
 	return err
 }
 
@@ -173,6 +230,7 @@ func (f *front) push(t []byte) {
 	f.ledger.added++
 	f.ledger.waitingBytes += int64(len(t))
 	if !f.fits(1) {
+		f.turn()
 		f.press()
 	}
 }
@@ -248,16 +306,19 @@ func (f *front) shrink() (idle bool) {
 	return idle
 }
 
-// settle books rows that left the memory and wakes every waiting Add.
+// settle books rows that left the memory, and lets those in who wait.
 func (f *front) settle(s settlement) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ledger.settle(s)
 	f.hit = false
 	f.wake()
+	if !f.closed {
+		f.let()
+	}
 }
 
-// wake lets the waiting Adds look again. Called with the mutex held.
+// wake has a recovery look again. Called with the mutex held.
 func (f *front) wake() {
 	if f.room != nil {
 		close(f.room)
@@ -265,11 +326,19 @@ func (f *front) wake() {
 	}
 }
 
-// close refuses rows from now on.
+// close refuses rows from now on, those of callers who wait as well.
 func (f *front) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
 	f.closed = true
+	for _, e := range f.queue {
+		close(e.done)
+	}
+	f.queue = nil
+	f.turn()
 	f.wake()
 }
 
@@ -294,12 +363,12 @@ func (f *front) isClosed() bool {
 	return f.closed
 }
 
-// status is what the ledger says at this moment, and whether the limit is
-// reached.
-func (f *front) status() (s SyncStatus, full bool) {
+// status is what the ledger says at this moment, whether the limit is reached,
+// and since when that is so.
+func (f *front) status() (s SyncStatus, full condition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ledger.status(), !f.fits(1)
+	return f.ledger.status(), condition{on: f.full, since: f.turned}
 }
 
 // fillStats adds the figures that the front buffer keeps.

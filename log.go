@@ -37,9 +37,9 @@ func (c *core) logStopped(s SyncStatus, err error) {
 // logLimit logs once that the limit was reached, and once that half of the
 // buffer is free again.
 func (s *syncer) logLimit() {
-	st, hit := s.front.status()
+	st, full := s.front.status()
 	switch {
-	case hit && !s.full:
+	case full.on && !s.full:
 		s.cfg.Logger.Warn("buffer full, Add waits", "table", s.table.String(), "waiting", st.Pending, "max_rows", s.cfg.MaxRows, "max_bytes", s.cfg.MaxBytes)
 		s.full = true
 	case s.full && s.front.halfFree():

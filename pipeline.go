@@ -18,33 +18,58 @@ import (
 //
 //	staging table -> ready -> flying -> landed -> settled
 
-// move flushes and settles batches: those that are under way from an earlier
-// run, then what wanted asks for beyond a given row. It returns with no
-// goroutine left. After an error what has not been settled stays where it is,
-// with its progress.
-func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int64) bool) error {
-	defer s.air.Wait()
+// relaunch goes on with what an earlier failure has left in flight.
+func (s *syncer) relaunch(ctx context.Context) {
 	for _, b := range s.flying {
 		s.launch(ctx, b)
 	}
+}
+
+// finish moves what an earlier failure has left in flight.
+func (s *syncer) finish(ctx context.Context) error {
+	s.relaunch(ctx)
+	return s.move(ctx, &SyncEvent{}, goal{finish: true})
+}
+
+// move flushes and settles batches: those in flight, then those that are wanted.
+// It returns when the run is over, perhaps with batches in flight, or with an
+// error and no goroutine left. After an error what has not been settled stays
+// where it is, with its progress.
+func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
+	defer func() {
+		if err != nil {
+			s.air.Wait()
+			s.serve()
+		}
+	}()
 	var noMore error // why no further batch is launched; those under way go on
 	for {
 		// A batch is launched before the one ahead of it is settled, so that
 		// the destination does not wait for that.
-		if noMore == nil {
-			noMore = s.topUp(ctx, wanted)
+		if noMore == nil && s.call == nil && !g.finish {
+			noMore = s.topUp(ctx, g)
 		}
 		if len(s.landed) > 0 {
 			if err := s.settle(ctx, ev); err != nil {
 				return err
+			}
+			if s.call == nil && !g.finish && s.over(g) {
+				return nil
 			}
 			continue
 		}
 		var outcome <-chan error
 		if len(s.flying) > 0 {
 			outcome = s.flying[0].outcome
-		} else if noMore != nil || !wanted(s.settled) {
+		} else if s.call != nil {
+			s.serve()
+			continue
+		} else if noMore != nil || !s.wanted(g, s.settled) {
 			return noMore
+		}
+		var calls <-chan func()
+		if s.call == nil && !g.finish {
+			calls = s.calls
 		}
 		select {
 		case err := <-outcome:
@@ -53,6 +78,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 			}
 			s.landed = append(s.landed, s.flying[0])
 			s.flying = slices.Delete(s.flying, 0, 1) // which lets go of the batch, too
+		case s.call = <-calls: // once nothing is in flight
 		case <-s.stagedReady: // perhaps there is a batch to load now
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -60,12 +86,35 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int6
 	}
 }
 
+// settleStored settles what was stored before ctx ended, so that it is not saved
+// as rows that wait.
+func (s *syncer) settleStored(ctx context.Context) {
+	for len(s.flying) > 0 && len(s.flying[0].flush.todo) == 0 {
+		s.landed = append(s.landed, s.flying[0])
+		s.flying = s.flying[1:]
+	}
+	for len(s.landed) > 0 {
+		if err := s.settle(ctx, &SyncEvent{}); err != nil {
+			s.cfg.Logger.Error("stored rows count as waiting", "table", s.table.String(), "error", err)
+			return
+		}
+	}
+}
+
+// serve serves the call that waits, if one does.
+func (s *syncer) serve() {
+	if call := s.call; call != nil {
+		s.call = nil
+		call()
+	}
+}
+
 // topUp loads the next batch if it is due, and launches it if it may fly, as
 // long as both hold.
-func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error {
+func (s *syncer) topUp(ctx context.Context, g goal) error {
 	for {
 		if s.ready == nil {
-			if due, err := s.load(ctx, wanted); err != nil || !due {
+			if due, err := s.load(ctx, g); err != nil || !due {
 				return err
 			}
 		}
@@ -81,8 +130,8 @@ func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error
 // load makes the batch behind those that fly ready, and reports whether there
 // is one. A batch that is not full has to wait until nothing flies: more rows
 // may have come by then.
-func (s *syncer) load(ctx context.Context, wanted func(after int64) bool) (bool, error) {
-	if s.staged.Load() == s.loaded || len(s.flying) > 0 && !s.fullBatch(s.loaded) || !wanted(s.loaded) {
+func (s *syncer) load(ctx context.Context, g goal) (bool, error) {
+	if s.staged.Load() == s.loaded || len(s.flying) > 0 && !s.fullBatch(s.loaded) || !s.wanted(g, s.loaded) {
 		return false, nil
 	}
 	if failed := s.store.Counts().FailedRows; failed >= int64(s.cfg.MaxFailedRows) {
@@ -198,7 +247,7 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	s.underway -= b.readBytes
 	s.keepSpare(b)
 	s.recovered()
-	s.answerReached()
+	s.waiters.notify(s.settled, nil)
 	return nil
 }
 

@@ -26,10 +26,12 @@ type stager struct {
 	store  *stage.Store
 	disk   *disk
 	staged func(last int64) // called after every row up to last is staged
+	came   time.Time        // since when the rows that are staged next may be there
 	failed func(error)      // called for each failed attempt; nothing is lost by it
 
 	life     context.Context
 	recovery *recovery       // what comes before the first new row; nil: nothing
+	ended    chan struct{}   // closed when the goroutine has ended
 	broken   chan struct{}   // closed when recovery has failed; then no new row is staged
 	requests chan chan int64 // flush: stage everything now, then send the number of the last row
 
@@ -66,6 +68,7 @@ func (s *stager) loop(ctx context.Context) {
 			}
 		case reply = <-s.requests:
 		case <-s.front.rowsReady:
+			s.came = time.Now()
 			timer.Reset(linger)
 			select {
 			case <-timer.C:
@@ -78,6 +81,7 @@ func (s *stager) loop(ctx context.Context) {
 		if !s.stage(ctx) {
 			return
 		}
+		s.came = time.Time{}
 		if reply != nil {
 			reply <- s.last
 		}
@@ -151,7 +155,7 @@ func (s *stager) flush(ctx context.Context) (last int64, err error) {
 	case <-s.broken:
 		return 0, s.recovery.err
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return 0, ended(ctx)
 	case <-s.life.Done():
 		return 0, ErrStopped
 	}
@@ -159,7 +163,7 @@ func (s *stager) flush(ctx context.Context) (last int64, err error) {
 	case last := <-reply:
 		return last, nil
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return 0, ended(ctx)
 	case <-s.life.Done():
 		return 0, ErrStopped
 	}

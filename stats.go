@@ -156,7 +156,8 @@ type tally struct {
 	mu                           sync.Mutex
 	state                        State
 	since                        time.Time
-	syncing                      bool
+	running                      condition // a sync run is under way
+	diskFailed                   condition // disk is not nil
 	lastSync, lastErrorAt        time.Time
 	lastCheckpoint               time.Time
 	checkpoints, checkpointBytes int64
@@ -168,7 +169,18 @@ type tally struct {
 	runs                         map[Reason]int64
 	runTime                      map[Reason]time.Duration
 	stopped                      time.Time
-	memory                       int64
+}
+
+// condition is something that holds or does not, since a moment.
+type condition struct {
+	on    bool
+	since time.Time
+}
+
+func (c *condition) set(on bool) {
+	if c.on != on {
+		c.on, c.since = on, time.Now()
+	}
 }
 
 func newTally() *tally {
@@ -190,13 +202,20 @@ func (t *tally) setState(s State) bool {
 	return true
 }
 
+// well notes that the destination takes rows.
+func (t *tally) well() {
+	t.setState(StateOK)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastError = nil
+}
+
 func (t *tally) failed(err error, s State) {
 	t.setState(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lastError, t.lastErrorAt = err, time.Now()
 	t.fail++
-	t.trips++
 }
 
 // failureLogDue reports whether a repeated failure may be logged at full level
@@ -223,17 +242,26 @@ func (t *tally) stored(r dest.Result) {
 	t.lastSync, t.lastError = time.Now(), nil
 }
 
+// refused books a request that stored nothing. How many round trips it took the
+// sink does not say.
+func (t *tally) refused() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trips++
+}
+
 func (t *tally) beginRun(r Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.syncing = true
+	t.running.set(true)
 	t.runs[r]++
 }
 
-func (t *tally) endRun(r Reason, took time.Duration) {
+// endRun books a run; more says that the next one follows at once.
+func (t *tally) endRun(r Reason, took time.Duration, more bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.syncing = false
+	t.running.set(more)
 	t.runTime[r] += took
 }
 
@@ -249,6 +277,7 @@ func (t *tally) setDisk(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.disk = err
+	t.diskFailed.set(err != nil)
 }
 
 func (t *tally) checkpointed(at time.Time, size int64, took time.Duration) {
@@ -258,27 +287,32 @@ func (t *tally) checkpointed(at time.Time, size int64, took time.Duration) {
 	t.checkpoints++
 }
 
-func (t *tally) setMemory(n int64) {
+// status fills in the state: the first of those below that holds. It began when
+// it did, or when the last one above it ended.
+func (t *tally) status(s SyncStatus, full condition) SyncStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.memory = n
-}
-
-// status adds to s what the tally knows.
-func (t *tally) status(s SyncStatus, full bool) SyncStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s.State, s.Since, s.Syncing = t.state, t.since, t.syncing
+	s.Syncing = t.running.on
 	s.LastSync, s.LastError, s.LastErrorAt = t.lastSync, t.lastError, t.lastErrorAt
 	s.LastCheckpoint, s.DiskError = t.lastCheckpoint, t.disk
-	switch {
-	case s.State == StateOK && t.disk != nil:
-		s.State = StateDegraded
-	case s.State == StateOK && t.syncing && s.Pending > 0: // a run that ends has none
-		s.State = StateSyncing
+	s.State, s.Since = t.state, t.since
+	moving := t.running
+	if moving.on && s.Pending == 0 { // a run that ends has no rows on their way
+		moving = condition{since: t.lastSync}
 	}
-	if full && (s.State == StateOK || s.State == StateSyncing) {
-		s.State = StateFull
+	for _, c := range []struct {
+		state State
+		condition
+	}{{StateDegraded, t.diskFailed}, {StateFull, full}, {StateSyncing, moving}} {
+		if s.State != StateOK {
+			break
+		}
+		if c.since.After(s.Since) {
+			s.Since = c.since
+		}
+		if c.on {
+			s.State = c.state
+		}
 	}
 	return s
 }
@@ -289,7 +323,7 @@ func (t *tally) stats() Stats {
 	defer t.mu.Unlock()
 	s := Stats{
 		Checkpoints: t.checkpoints, CheckpointBytes: t.checkpointBytes, CheckpointTime: t.checkpointTime,
-		MemoryBytes: t.memory, Batches: t.batches, DirectBatches: t.direct,
+		Batches: t.batches, DirectBatches: t.direct,
 		RoundTrips: t.trips, Retries: t.fail,
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),

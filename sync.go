@@ -14,9 +14,14 @@ import (
 // This file is the way out: one goroutine, the syncer, takes batches from the
 // staging table and has them written to the destination.
 //
-//	trigger -> run -> [ load -> flush -> settle ] until the run's goal is met
+//	trigger -> run -> [ load -> flush -> settle ] until the run is over
 //
 // What happens inside the brackets is in pipeline.go.
+//
+// A run is over when what was there at its begin has been moved, or with the
+// first batch that is settled after a second. If more is due, the next run
+// follows at once, and batches that are in flight are its. Calls of others
+// (RetrySyncErrors, DiscardSyncErrors) are served between two batches.
 //
 // Invariants:
 //   - Arrival numbers have no gaps but among recovered rows. Everything up to settled is stored, failed
@@ -35,7 +40,7 @@ type Reason string
 // The reasons for a sync run.
 const (
 	ReasonBatchSize Reason = "batch_size_reached"   // SyncBatchSize rows were waiting
-	ReasonInterval  Reason = "interval_reached"     // SyncInterval passed since the last run
+	ReasonInterval  Reason = "interval_reached"     // a row had waited for SyncInterval
 	ReasonLimit     Reason = "memory_limit_reached" // MaxRows or MaxBytes was reached
 	ReasonForce     Reason = "force_sync"           // ForceSync was called
 	ReasonStop      Reason = "stop"                 // Stop was called
@@ -49,14 +54,9 @@ const (
 	// shrinkAfter is how long memory is kept that nothing needs: bursts that follow
 	// each other find it.
 	shrinkAfter = 5 * time.Second
+	// runTime is how long a run goes on launching batches.
+	runTime = time.Second
 )
-
-// goal is what somebody waits for: every row up to upTo is out of the memory.
-type goal struct {
-	upTo   int64
-	reason Reason
-	done   chan error // receives the outcome; has room for it
-}
 
 // syncer moves rows from the staging table to the destination. The fields
 // without a remark belong to its goroutine.
@@ -72,10 +72,9 @@ type syncer struct {
 	stageAll    func(context.Context) (last int64, err error) // stager.flush
 	staged      atomic.Int64                                  // written by the stager
 	stagedReady chan struct{}                                 // room for one signal
-	asked       chan struct{}                                 // room for one signal: goals is not empty
-	calls       chan func()                                   // work on what belongs to the syncer, done between two runs
-	mu          sync.Mutex
-	goals       []*goal // guarded by mu
+	waiters     *waiters
+	arrivals    *arrivals
+	calls       chan func() // work on what belongs to the syncer, done between two batches
 
 	settled  int64
 	landed   []*batch // flushed and not settled
@@ -86,7 +85,10 @@ type syncer struct {
 	spare    []*batch
 	air      sync.WaitGroup // the goroutines of the flying batches
 	failed   *failedKeys
-	attempts int // failed ones in a row
+	attempts int    // failed ones in a row
+	call     func() // to be served once nothing is in flight
+	interval *time.Timer
+	retrying *time.Timer
 
 	idle      *time.Timer // see shrink
 	shrinking bool        // idle is set
@@ -99,7 +101,7 @@ type syncer struct {
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
 	s := &syncer{
 		core: c, store: store, front: f, failed: newFailedKeys(c.table.ReplaceKeys()), stagedReady: make(chan struct{}, 1),
-		asked: make(chan struct{}, 1), calls: make(chan func()),
+		waiters: newWaiters(), calls: make(chan func()), arrivals: newArrivals(c.cfg.SyncInterval),
 	}
 	if c.table.Policy != dest.InsertOnly {
 		s.reduce = newReducer(&c.table)
@@ -109,57 +111,87 @@ func newSyncer(c *core, store *stage.Store, f *front) *syncer {
 
 // loop runs until ctx ends. It owns the syncer.
 func (s *syncer) loop(ctx context.Context) {
-	interval := time.NewTimer(s.cfg.SyncInterval)
-	defer interval.Stop()
-	retry := time.NewTimer(time.Hour)
-	retry.Stop()
-	defer retry.Stop()
+	defer s.waiters.close(ErrStopped)
+	s.interval, s.retrying = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	defer s.interval.Stop()
+	defer s.retrying.Stop()
+	s.retrying.Stop()
 	s.idle = time.NewTimer(shrinkAfter)
 	s.shrinking = true
 	defer s.idle.Stop()
-	for ctx.Err() == nil {
-		reason, due := s.next(ctx, interval.C, retry.C)
-		if due {
-			retry.Stop()
-			if err := s.run(ctx, reason); err != nil && ctx.Err() == nil {
-				retry.Reset(s.pause(err))
-			}
+	if s.unreachable {
+		s.attempts = 1
+		s.retrying.Reset(retryDelay(1, s.cfg.RetryMaxDelay))
+	}
+	for {
+		reason, ok := s.next(ctx)
+		if !ok {
+			s.settleStored(ctx)
+			return
 		}
-		if due || reason == ReasonInterval {
-			interval.Reset(s.cfg.SyncInterval)
+		if err := s.runs(ctx, reason); err != nil && ctx.Err() == nil {
+			s.retrying.Reset(s.pause(err))
 		}
 	}
-	s.answer(context.Cause(ctx))
 }
 
-// next waits for a trigger and reports whether it calls for a run. While the
-// destination fails, only a retry, a ForceSync and a Stop do.
-func (s *syncer) next(ctx context.Context, interval, retry <-chan time.Time) (Reason, bool) {
-	failing := s.attempts > 0
-	if !failing && s.fullBatch(s.settled) {
-		return ReasonBatchSize, true
+// next waits for the reason of a run; there is none any more when ctx has ended.
+// While the destination fails, only a retry, a ForceSync and a Stop are one.
+func (s *syncer) next(ctx context.Context) (Reason, bool) {
+	for ctx.Err() == nil {
+		failing := s.attempts > 0
+		if reason, due := s.due(); due && !failing {
+			return reason, true
+		}
+		s.setInterval()
+		select {
+		case <-ctx.Done():
+		case <-s.waiters.asked:
+			s.waiters.notify(s.settled, nil)
+			if failing && s.waiters.highest() > s.settled {
+				return s.waiters.reason(), true
+			}
+		case <-s.retrying.C:
+			if failing {
+				return ReasonRetry, true
+			}
+		case <-s.interval.C:
+		case <-s.front.limitHit:
+			s.logLimit()
+		case call := <-s.calls:
+			call()
+			if failing { // what kept it from going on may be mended
+				return ReasonRetry, true
+			}
+		case <-s.stagedReady:
+		case <-s.idle.C:
+			s.shrink()
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return "", false
-	case <-s.asked:
-		s.answerReached()
-		return s.goalReason(), s.highestGoal() > s.settled
-	case <-retry:
-		return ReasonRetry, true
-	case <-interval:
-		return ReasonInterval, !failing && s.front.waiting() > 0
-	case <-s.front.limitHit:
-		s.logLimit()
-		return ReasonLimit, s.front.pressed() && !failing
-	case call := <-s.calls:
-		call()
-		return ReasonRetry, failing // what kept it from going on may be mended
-	case <-s.stagedReady:
-		return "", false
-	case <-s.idle.C:
-		s.shrink()
-		return "", false
+	return "", false
+}
+
+// due is the reason for a run now, if there is one.
+func (s *syncer) due() (Reason, bool) {
+	switch {
+	case s.waiters.highest() > s.settled:
+		return s.waiters.reason(), true
+	case s.fullBatch(s.settled):
+		return ReasonBatchSize, true
+	case s.attempts == 0 && s.front.pressed():
+		return ReasonLimit, true
+	}
+	oldest, waiting := s.arrivals.oldest(s.settled)
+	return ReasonInterval, waiting && time.Since(oldest) >= s.cfg.SyncInterval
+}
+
+// setInterval sets the timer to the moment at which the oldest row has waited
+// for SyncInterval.
+func (s *syncer) setInterval() {
+	if oldest, waiting := s.arrivals.oldest(s.settled); waiting && s.attempts == 0 {
+		s.interval.Reset(time.Until(oldest.Add(s.cfg.SyncInterval)))
+	} else {
+		s.interval.Stop()
 	}
 }
 
@@ -173,33 +205,79 @@ func (s *syncer) fullBatch(after int64) bool {
 	return s.staged.Load()-after >= int64(s.cfg.SyncBatchSize) || bytes >= maxBatchBytes
 }
 
-// run moves batches until the goal of the reason, and every goal asked for
-// meanwhile, is met. The error says why it is not.
-func (s *syncer) run(ctx context.Context, reason Reason) error {
+// runs makes one run after the other as long as one is due. It returns with
+// nothing in flight.
+func (s *syncer) runs(ctx context.Context, reason Reason) error {
+	s.relaunch(ctx)
+	for more := true; more; {
+		var err error
+		if reason, more, err = s.run(ctx, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run makes one run, and returns whether the next one follows, and its reason.
+// The error says why rows are left that it should have moved.
+func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool, err error) {
 	start := time.Now()
 	ev := SyncEvent{Reason: reason}
-	upTo := s.goalOf(ctx, reason)
 	s.tally.beginRun(reason)
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
-	err := s.move(ctx, &ev, func(after int64) bool { return s.wanted(reason, upTo, after) })
-	if err != nil {
+	upTo := s.goalOf(ctx, reason)
+	if reason == ReasonRetry && s.quiet() && upTo <= s.settled {
+		err = s.look(ctx)
+	} else {
+		err = s.move(ctx, &ev, goal{upTo: upTo, until: start.Add(runTime)})
+	}
+	s.waiters.notify(s.settled, nil)
+	if err == nil {
+		next, more = s.due()
+		if !more && !s.quiet() {
+			next, more = reason, true
+		}
+	} else {
 		ev.Err = s.destinationError(dest.AsError(err))
 	}
-	s.answerReached()
-	s.tally.setMemory(s.store.Memory())
 	s.shrinkLater()
 	ev.Duration = time.Since(start)
-	s.tally.endRun(reason, ev.Duration)
+	s.tally.endRun(reason, ev.Duration, more)
 	s.report(ev)
 	s.events.emit(ev)
+	return next, more, err
+}
+
+// quiet reports that no batch is in flight or ready to be.
+func (s *syncer) quiet() bool { return len(s.flying)+len(s.landed) == 0 && s.ready == nil }
+
+// look finds out whether the destination is back, when no row is there that
+// could show it.
+func (s *syncer) look(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.tally.panics.survived("the destination", p)
+		}
+	}()
+	if err = s.sink.Check(ctx); err == nil {
+		s.recovered()
+	} else {
+		s.tally.refused()
+	}
 	return err
 }
 
-// goalOf is the last row that a run of this reason must move: every row that
-// is in the buffer now. Goals and full batches speak for themselves.
+// goalOf is the last row that a run of this reason must move: every row that is
+// in the buffer now, or every full batch of them.
 func (s *syncer) goalOf(ctx context.Context, reason Reason) int64 {
-	if reason == ReasonBatchSize || reason == ReasonForce || reason == ReasonStop {
-		return 0
+	switch reason {
+	case ReasonForce, ReasonStop:
+		return s.waiters.highest()
+	case ReasonBatchSize:
+		batch := int64(s.cfg.SyncBatchSize)
+		return s.settled + max(1, (s.staged.Load()-s.settled)/batch*batch)
 	}
 	if s.disk != nil && !s.disk.recovered.Load() {
 		return s.staged.Load() // the stager is busy, perhaps until this has made room
@@ -213,15 +291,21 @@ func (s *syncer) goalOf(ctx context.Context, reason Reason) int64 {
 	return s.staged.Load()
 }
 
-// wanted reports whether a run moves rows behind the given one too.
-func (s *syncer) wanted(reason Reason, upTo, after int64) bool {
-	if s.highestGoal() > after {
-		return true
-	}
-	if reason == ReasonBatchSize {
-		return s.fullBatch(after)
-	}
-	return upTo > after
+// goal is when a run is over.
+type goal struct {
+	upTo   int64     // when these rows are settled,
+	until  time.Time // or after this moment, when the next batch is
+	finish bool      // not before nothing is in flight, and nothing else is begun
+}
+
+// over reports whether a run is.
+func (s *syncer) over(g goal) bool { return s.settled >= g.upTo || time.Now().After(g.until) }
+
+// wanted reports whether rows behind the given one are to be moved too: for this
+// run, or for the one that follows.
+func (s *syncer) wanted(g goal, after int64) bool {
+	return !g.finish && (g.upTo > after || s.waiters.highest() > after ||
+		s.attempts == 0 && s.fullBatch(after))
 }
 
 // shrinkLater has shrink called after a while.
@@ -247,7 +331,6 @@ func (s *syncer) shrink() {
 	if more || !idle {
 		s.shrinkLater()
 	}
-	s.tally.setMemory(s.store.Memory())
 }
 
 // pause books a failed run and returns how long to wait before the next one.
@@ -255,7 +338,7 @@ func (s *syncer) pause(err error) time.Duration {
 	s.attempts++
 	delay, err := s.attemptFailed(err, s.attempts, s.front.waiting())
 	if errors.Is(err, ErrDestination) {
-		s.answer(err)
+		s.waiters.giveUp(err)
 	}
 	return delay
 }
@@ -266,5 +349,5 @@ func (s *syncer) recovered() {
 		s.cfg.Logger.Info("destination is back", "table", s.table.String(), "destination", s.destination, "attempts", s.attempts)
 		s.attempts = 0
 	}
-	s.tally.setState(StateOK)
+	s.tally.well()
 }

@@ -54,7 +54,7 @@ func TestIntervalStartsASyncForWhatWaits(t *testing.T) {
 		time.Sleep(35 * time.Second) // nothing waits: nothing happens
 		r.want(t)
 		addNames(t, w, 0, 3)
-		time.Sleep(4 * time.Second)
+		time.Sleep(9 * time.Second)
 		r.want(t)
 		time.Sleep(2 * time.Second)
 		r.want(t, ReasonInterval)
@@ -420,10 +420,55 @@ func TestARowThatTheDatabaseNamesCostsThreeMoreWrites(t *testing.T) {
 func TestARunThatEndsHasNoRowsOnTheirWay(t *testing.T) {
 	run := newTally()
 	run.beginRun(ReasonForce)
-	if s := run.status(SyncStatus{Pending: 1}, false); s.State != StateSyncing || !s.Syncing {
+	if s := run.status(SyncStatus{Pending: 1}, condition{}); s.State != StateSyncing || !s.Syncing {
 		t.Errorf("with a row on its way: %+v", s)
 	}
-	if s := run.status(SyncStatus{Synced: 1}, false); s.State != StateOK || !s.Syncing {
+	if s := run.status(SyncStatus{Synced: 1}, condition{}); s.State != StateOK || !s.Syncing {
 		t.Errorf("when the last row has got there: %+v", s)
 	}
+}
+
+// Some servers lock an account that fails too often.
+func TestARefusedLoginIsNotTriedOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts atomic.Int64
+		s := &script{write: func(context.Context, []string) error {
+			attempts.Add(1)
+			return &dest.Error{Class: dest.ClassTable, Row: -1, SQLState: "28P01", Err: errors.New("wrong password")}
+		}}
+		w := scriptedWriter(t, s, Config{SyncBatchSize: 1, RetryMaxDelay: time.Second})
+		addNames(t, w, 0, 1)
+		time.Sleep(loginRetryDelay - time.Second)
+		addNames(t, w, 1, 1)
+		synctest.Wait()
+		if n := attempts.Load(); n != 1 || w.SyncStatus().State != StateBlocked {
+			t.Errorf("%d logins: %+v", n, w.SyncStatus())
+		}
+		time.Sleep(2 * time.Second)
+		if n := attempts.Load(); n != 2 {
+			t.Errorf("%d logins after the pause", n)
+		}
+		abandon[item](w)
+	})
+}
+
+// Requests that the destination refuses are round trips, too.
+func TestRefusedRequestsAreRoundTrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		s := &script{write: func(_ context.Context, names []string) error {
+			writes++
+			if len(names) > 1 {
+				return dest.RowErrorf(-1, "name", "23514", "bad")
+			}
+			return nil
+		}}
+		w := scriptedWriter(t, s, Config{})
+		addNames(t, w, 0, 4)
+		mustSync[item](t, w)
+		if s := w.Stats(); s.RoundTrips != int64(writes) || writes != 7 {
+			t.Errorf("%d round trips for %d requests", s.RoundTrips, writes)
+		}
+		mustStop[item](t, w)
+	})
 }

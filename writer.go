@@ -86,7 +86,8 @@ func (w *MemoryDBWriter[T]) use() *engine {
 
 // Add puts one row into the buffer. It does not wait for the database: it
 // takes about a microsecond, unless Config.MaxRows or MaxBytes is reached, when
-// it waits until rows have left the buffer or ctx ends.
+// it waits until rows have left the buffer or ctx ends. Callers who wait come in
+// in the order of their calls, however large their rows are.
 //
 // A nil error means that the row is in the buffer, and any error that it is
 // not: a *RowError if the row itself is at fault (text that is not UTF-8, a
@@ -102,7 +103,7 @@ func (w *MemoryDBWriter[T]) Add(ctx context.Context, row T) error {
 }
 
 // TryAdd is Add that never waits: when the buffer is full it returns
-// ErrBufferFull, and the row is not taken.
+// ErrBufferFull, and the row is not taken. It does not pass callers who wait.
 func (w *MemoryDBWriter[T]) TryAdd(row T) error {
 	s := w.scratch.Get().(*scratch[T])
 	defer s.release(&w.scratch)
@@ -216,13 +217,23 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 }
 
 // Stop refuses new rows, moves what is in the buffer to the destination, and
-// ends the writer. It is nil only if nothing is left behind; its errors are
-// those of ForceSync. Rows that are waiting when ctx ends are left in a
-// checkpoint for the next writer; without Config.CheckpointDir they are lost
-// with the writer's memory. The error, which wraps ErrUnsynced, has their number.
+// ends the writer. It is nil only if no row is left behind; its errors are those
+// of ForceSync, the rejected rows included. Calls of Query, Pending, Checkpoint,
+// RetrySyncErrors and DiscardSyncErrors that are under way are ended, and they,
+// as callers who wait in Add, get ErrStopped.
 //
-// Further calls wait for the first and return its result. Callers that wait in
-// Add get ErrStopped.
+// Rows that are still waiting when ctx ends are left in a checkpoint for the next
+// writer; without Config.CheckpointDir they are lost with the writer's memory.
+// The error, which wraps ErrUnsynced, has their number. The checkpoint is made
+// even if ctx has ended, as long as bytes become durable within ten seconds each
+// time; if ctx ends while it is made, or the disk stops, it is given up, and the
+// error says that rows were not saved. So Stop takes no longer than ctx, the
+// save, and a second each for what does not heed its cancellation: a driver, a
+// disk. Such a call is left behind, the error says so, and what it uses, the
+// lock on the writer's files included, is released once it returns.
+//
+// Further calls wait for the first, as long as their ctx lasts, and return its
+// result. Stop waits for OnSync, too.
 func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.use().stop(ctx) }
 
 // SyncStatus returns where the rows are. It never waits for I/O and works
@@ -244,7 +255,7 @@ type FailedRow[T any] struct {
 // SyncErrors iterates over the rows that the destination refused, in the order
 // of their arrival. A row comes with a nil error; a non-nil error ends the
 // iteration (ErrStopped after Stop). Rows that fail meanwhile may or may not
-// be seen. The loop may call other methods of the writer.
+// be seen. It waits for a Query. The loop may call other methods of the writer.
 func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 	return func(yield func(FailedRow[T], error) bool) {
 		for after := int64(0); ; {
@@ -274,8 +285,9 @@ func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 //
 // The error is nil if no failed row is left. Otherwise it wraps ErrRowsFailed
 // with those that failed again, or ErrUnsynced if the destination could not be
-// reached or ctx ended; then some of the rows may not have been tried. It waits
-// for a sync that is under way.
+// reached or ctx ended; then some of the rows may not have been tried. Batches
+// in flight come first, and others are sent in between. Rows that fail meanwhile
+// are not tried.
 func (w *MemoryDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, err error) {
 	if w.use().front.isClosed() {
 		return 0, ErrStopped
@@ -340,7 +352,12 @@ func (w *MemoryDBWriter[T]) pending(ctx context.Context, after int64) (*tuple.Ba
 	if err := w.look(ctx, after == 0); err != nil {
 		return nil, err
 	}
-	return w.use().store.Page(after, pageRows)
+	var page *tuple.Batch
+	err := w.use().read(ctx, func(context.Context) (err error) {
+		page, err = w.engine.store.Page(after, pageRows)
+		return err
+	})
+	return page, err
 }
 
 // look makes the rows added before the call visible in the staging table.
@@ -348,7 +365,7 @@ func (w *MemoryDBWriter[T]) look(ctx context.Context, stage bool) error {
 	if w.use().front.isClosed() {
 		return ErrStopped
 	}
-	if err := context.Cause(ctx); err != nil {
+	if err := ended(ctx); err != nil {
 		return err
 	}
 	if !stage {
@@ -370,15 +387,19 @@ type QueryResult struct {
 // docs/operations.md for the failed rows and for how values look. Anything but
 // a SELECT is an error. The answer is held in memory: use LIMIT.
 //
-// Adds go on while a query runs, syncs wait for it. When ctx ends the query is
-// abandoned and the buffer unharmed.
+// Adds go on while a query runs, syncs and other readers wait for it. When ctx
+// ends, or Stop is called, the query is abandoned and the buffer unharmed.
 func (w *MemoryDBWriter[T]) Query(ctx context.Context, query string, args ...any) (*QueryResult, error) {
 	if err := w.look(ctx, true); err != nil {
 		return nil, err
 	}
-	columns, rows, err := w.use().store.Query(ctx, query, args...)
+	result := &QueryResult{}
+	err := w.use().read(ctx, func(ctx context.Context) (err error) {
+		result.Columns, result.Rows, err = w.engine.store.Query(ctx, query, args...)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &QueryResult{Columns: columns, Rows: rows}, nil
+	return result, nil
 }
