@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/mountns"
 )
 
@@ -147,4 +149,27 @@ func TestPseudoFileSystemsAreLeftOut(t *testing.T) {
 	}
 	scanned(t, p, "-x", dir).want(t, exitOK)
 	wantEqual(t, "paths with -x", p.paths(t, dir), []string{".", "disk", "own", "proc"})
+}
+
+// File systems keep any number of seconds. One such file, or one owner, does not
+// decide over the set.
+func TestTimesThatNoColumnCanHave(t *testing.T) {
+	if !mountns.Inside(t) {
+		return
+	}
+	p := onSQLite(t)
+	dir := realDir(t)
+	mountns.Mount(t, "diskA", dir, "tmpfs", 0)
+	tree(t, dir, "far", "early", "good")
+	check(t, unix.UtimesNanoAt(unix.AT_FDCWD, dir+"/far", []unix.Timespec{{Sec: 1 << 40}, {Sec: 1 << 40}}, 0))
+	check(t, unix.UtimesNanoAt(unix.AT_FDCWD, dir+"/early", []unix.Timespec{{Sec: -1 << 40}, {Sec: -1 << 40}}, 0))
+	for range 2 {
+		r := scanned(t, p, dir).want(t, exitOK)
+		wantEqual(t, "times", p.rows(t, "SELECT file_name, modified_time, json_extract(file_metadata, '$.times.modified_time') FROM backup_files WHERE file_name IN ('far', 'early') ORDER BY file_name"),
+			[]string{"early|NULL|-1099511627776 seconds since 1970", "far|NULL|1099511627776 seconds since 1970"})
+		if r.figure(t, "failed") != "0" {
+			t.Error(r.out)
+		}
+	}
+	program(t.Context(), "verify", "-db", p.url, dir).want(t, exitOK)
 }

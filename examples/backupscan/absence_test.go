@@ -2,15 +2,23 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter"
+	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/catalog"
+	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/walk"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
 )
 
 // faulty runs the program on set 1 with faults of the file system.
@@ -180,4 +188,69 @@ func TestScansThatStartTogetherMakeTheTablesOnce(t *testing.T) {
 		all.Wait()
 		wantEqual(t, "rows", p.rows(t, "SELECT count(*) FROM backup_files"), []string{"9"})
 	})
+}
+
+func TestAnOwnerWhoseNameIsNotUTF8(t *testing.T) {
+	e := &walk.Entry{Path: "/x", Type: walk.File, Owner: "J\xf6rg", Group: "m\xe4n", Stat: walk.Stat{Owned: true, Allocated: -1}}
+	onBoth(t, func(t *testing.T, p place) {
+		dest, err := memdbwriter.OpenDestination(t.Context(), p.url)
+		check(t, err)
+		w, err := memdbwriter.New(t.Context(), memdbwriter.BackupFiles(1, memdbwriter.CreateTable()), dest, memdbwriter.Config{})
+		check(t, err)
+		f := row(e)
+		check(t, w.Add(t.Context(), f))
+		check(t, w.Stop(t.Context()))
+		check(t, dest.Close())
+		wantEqual(t, "owner", p.rows(t, "SELECT file_owner, file_group FROM backup_files"), []string{`J\xF6rg|m\xE4n`})
+		c, err := catalog.OpenToRead(t.Context(), catalog.Options{URL: p.url, File: p.sqlite})
+		check(t, err)
+		var k known
+		check(t, c.Rows(t.Context(), 1, k.reset, k.add))
+		check(t, c.Close())
+		k.sort()
+		if value, there := k.meet("/x"); !there || value != valueOf(facts(&f)) {
+			t.Error("the row is taken for changed")
+		}
+		old := &catalog.Row{Owner: `J\xF6rg`, Group: "g", Metadata: `{"created":"ctime"}`}
+		remember(&f, old)
+		if f.Owner != "J\xf6rg" {
+			t.Errorf("remembered as %q", f.Owner)
+		}
+	})
+}
+
+// A path that the catalogue's index cannot take is one row that fails, every
+// night, and nothing else.
+func TestAPathThatTheIndexCannotTakeIsOneFailedRow(t *testing.T) {
+	settle(t)
+	db := pgtest.Open(t)
+	p := place{url: db.URL, db: db}
+	t.Setenv("MEMORY_DB_CHECKPOINT_DIR", realDir(t))
+	root := tree(t, realDir(t), "good", "goes")
+	at, err := os.OpenRoot(root)
+	check(t, err)
+	for range 15 { // of 15 * 201 bytes that cannot be compressed
+		name := rand.Text() + rand.Text() + rand.Text() + rand.Text() + rand.Text() + rand.Text() + rand.Text()
+		check(t, at.Mkdir(name, 0o755))
+		next, err := at.OpenRoot(name)
+		check(t, errors.Join(err, at.Close()))
+		at = next
+	}
+	check(t, at.Close())
+	for night := range 3 {
+		r := scanned(t, p, root).want(t, exitErrors)
+		if n := r.figure(t, "failed"); n == "0" || !strings.Contains(r.errout, "not stored: "+root) {
+			t.Errorf("night %d: %s%s", night, r.out, r.errout)
+		}
+		if night == 0 {
+			check(t, os.Remove(root+"/goes"))
+		} else if slices.Contains(p.paths(t, root), "goes") {
+			t.Error("nothing is pruned any more")
+		}
+	}
+	r := scanned(t, p, root+"/good").want(t, exitOK) // a scan that does not meet them
+	if r.figure(t, "failed") != "0" {
+		t.Error(r.out)
+	}
+	scanned(t, p, "-set", "2", root+"/good").want(t, exitOK)
 }

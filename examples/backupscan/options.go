@@ -52,8 +52,9 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	f.BoolVar(&o.create, "create", false, "make the tables in a database that has none of them; always done for "+defaultURL)
 	f.Int64Var(&o.set, "set", 1, "backup set `number`")
 	f.Func("exclude", "leave out what this `pattern` matches; may be repeated. It is compared with the full path,\n"+
-		"* matches slashes too, and below a directory that matches everything is left out:\n"+
-		"'*/node_modules', '*.tmp', '/srv/cache/*'", list(&o.exclude))
+		"* matches slashes too, one without a slash in front counts at any depth, one with a slash at\n"+
+		"its end for directories only, and below a directory that matches everything is left out:\n"+
+		"node_modules/, '*.tmp', '/srv/cache/*'", list(&o.exclude))
 	f.Func("exclude-from", "leave out what the patterns in this `file` match, one a line; # begins a comment; may be repeated", list(&o.excludeFrom))
 	f.BoolVar(&o.oneFS, "x", false, "stay on the file systems of the given directories")
 	f.BoolVar(&o.pseudo, "pseudo", false, "enter file systems that hold no files, as /proc and /sys")

@@ -67,7 +67,13 @@ func (s *scan) find(ctx context.Context) (walk.Result, error) {
 		s.walker.Watch[filepath.FromSlash(memdbwriter.UnescapePath(path))] = true
 	}
 	s.doing.Store(scanning)
-	return s.walker.Walk(ctx, s.roots, s.add)
+	found, err := s.walker.Walk(ctx, s.roots, s.add)
+	if err == nil {
+		for _, p := range s.walker.Exclude.Unused() {
+			s.log.Log(ctx, notice, "an exclude pattern matches nothing", "pattern", p)
+		}
+	}
+	return found, err
 }
 
 func (s *scan) begin(ctx context.Context) error {

@@ -2,6 +2,7 @@ package walk
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,15 @@ func TestExclude(t *testing.T) {
 		{"a star crosses slashes", []string{"*/a/*/z", "*/x*", "*.log", "*a/*c*"}, []string{
 			".", "keep.txt", "note.tmp", "a", "a/b", "logs", "logs/readme",
 		}, 6},
+		{"without a slash, at any depth", []string{"cache", "20??.log"}, []string{
+			".", "keep.txt", "note.tmp", "a", "a/b", "a/mycache", "a/mycache/w", "logs", "logs/readme", "x", "x/y", "x/y/z",
+		}, 4},
+		{"directories only", []string{"cache/", "readme/", "*.tmp/"}, []string{
+			".", "keep.txt", "note.tmp", "a", "a/b", "a/mycache", "a/mycache/w", "logs", "logs/2024.log", "logs/2025.log", "logs/readme", "x", "x/y", "x/y/z",
+		}, 2},
+		{"two stars", []string{"a/**/cache", "**/x", "logs/**"}, []string{
+			".", "keep.txt", "note.tmp", "a", "a/b", "a/mycache", "a/mycache/w", "logs",
+		}, 4},
 		{"one letter", []string{"*/?"}, []string{".", "keep.txt", "note.tmp", "logs", "logs/2024.log", "logs/2025.log", "logs/readme"}, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,18 +108,18 @@ func TestPatternsMatchNamesOfAnyBytes(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/a/\xff\xfe.tmp": true, "/a/new\nline.tmp": true, "/\xff/中/x.tmp": true, "/a/d\xe9j\xe0": true, "/a/\xff": false,
 	} {
-		if got := x.entry(path); got != want {
+		if got := x.entry(path, false); got != want {
 			t.Errorf("%q excluded: %v", path, got)
 		}
 	}
 }
 
 func TestEveryBadPatternIsNamed(t *testing.T) {
-	_, err := NewExclude([]string{"*/good", "*/{open", "*/[", "*/\xff", "node_modules", ""})
+	_, err := NewExclude([]string{"*/good", "*/{open", "*/[", "*/\xff", "", "/"})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`"*/{open"`, `"*/["`, `"*/\xff"`, `"node_modules": matches nothing`, `write "*/node_modules"`, `""`} {
+	for _, want := range []string{`"*/{open"`, `"*/["`, `"*/\xff"`, `"": is empty`, `"/": is empty`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
 		}
@@ -135,4 +145,20 @@ func TestInside(t *testing.T) {
 			t.Errorf("Inside(%q, %q) = %v", c.path, c.dir, got)
 		}
 	}
+}
+
+func TestPatternsThatMatchNothingAreTold(t *testing.T) {
+	dir := tree(t, realDir(t), "a/x", "b")
+	x, err := NewExclude([]string{"*/a/*", "nowhere", "b", "*/b", "*.tmp"})
+	check(t, err)
+	walk(t, &Walker{Exclude: x}, dir)
+	wantNames(t, slices.Sorted(slices.Values(x.Unused())), "*.tmp", "nowhere")
+}
+
+func TestAPatternMatchesThroughALink(t *testing.T) {
+	dir := tree(t, realDir(t), "real [1]/a/x", "real [1]/b", "link -> real [1]")
+	x, err := NewExclude([]string{dir + "/link/a/*"})
+	check(t, err)
+	s, _ := walk(t, &Walker{Exclude: x}, dir+"/link")
+	wantNames(t, s.below(t, dir), "real [1]", "real [1]/a", "real [1]/b")
 }

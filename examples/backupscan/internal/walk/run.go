@@ -281,7 +281,7 @@ func (r *run) sift(d *directory, part []dirent) []dirent {
 			d.met = true
 		}
 		switch {
-		case r.Exclude.entry(join(d.path, e.name)):
+		case r.Exclude.entry(join(d.path, e.name), e.typed && e.mode.IsDir()):
 			r.Counts.Excluded.Add(1)
 		case e.typed && special(e.mode):
 			r.Counts.Special.Add(1)
