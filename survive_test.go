@@ -8,8 +8,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -104,4 +109,39 @@ func TestRowsWhoseMethodsPanic(t *testing.T) {
 			mustStop(t, w)
 		})
 	}
+}
+
+// A hook of the user's pool that panics in the middle of a write does not keep
+// the pool's only connection, nor the pool from being closed.
+func TestAPoolWhoseHookPanics(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE loud (id bigint PRIMARY KEY, name text);
+		CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'beware'; RETURN NEW; END $$;
+		CREATE TRIGGER warns BEFORE INSERT ON loud FOR EACH ROW EXECUTE FUNCTION warn()`)
+	cfg, err := pgxpool.ParseConfig(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var panics atomic.Int64
+	cfg.MaxConns = 1
+	cfg.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {
+		if panics.Add(1) <= 3 {
+			panic("a warning")
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := openWriter(t, mustTable[insulting](t, "loud"), Postgres(pool), Config{RetryMaxDelay: 100 * time.Millisecond})
+	mustAdd(t, w, insulting{ID: 1})
+	mustSync(t, w)
+	mustStop(t, w)
+	if got := fmt.Sprint(db.Rows(t, "SELECT id, name FROM loud")); got != "[1|t]" {
+		t.Errorf("stored %s", got)
+	}
+	if n := w.Stats().Panics; n != 3 {
+		t.Errorf("%d panics, want 3", n)
+	}
+	pool.Close() // returns when it has its connections back
 }

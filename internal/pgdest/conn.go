@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
@@ -28,7 +29,7 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 		}
 		pg := conn.Conn().PgConn()
 		s.warnPlain(ctx, pg.Conn())
-		err = s.use(ctx, pg, f)
+		err = s.lend(ctx, conn, f)
 		demoted := stateOf(err) == readOnlyTransaction
 		if demoted {
 			// The pool finds a server that takes rows, if there is one; this
@@ -48,6 +49,23 @@ func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error
 			return answered(err, !dead)
 		}
 	}
+}
+
+// lend is use for a connection that the pool gets back even if f panics, since
+// it calls what the pool's owner wants to be called (OnNotice). Then it is in
+// the middle of something, and so closed.
+func (s *Sink) lend(ctx context.Context, conn *pgxpool.Conn, f func(*pgconn.PgConn) error) error {
+	pg := conn.Conn().PgConn()
+	returned := false
+	defer func() {
+		if !returned {
+			_ = pg.Conn().Close()
+			conn.Release()
+		}
+	}()
+	err := s.use(ctx, pg, f)
+	returned = true
+	return err
 }
 
 // answered notes whether an error is the server's word in a session that goes on.
