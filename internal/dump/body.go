@@ -228,7 +228,8 @@ func (b *body) reasons(t []token) (err error) {
 		}
 		*s = string(field[4:])
 	}
-	f.Attempts, err = strconv.Atoi(viewString(t[3].text))
+	attempts, err := strconv.ParseUint(viewString(t[3].text), 10, 31)
+	f.Attempts = int(attempts)
 	if err != nil || t[3].kind != numberToken {
 		return errors.Join(errLiteral, err)
 	}

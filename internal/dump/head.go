@@ -97,6 +97,9 @@ func checkMeta(m *Meta) error {
 	if y := m.Created.Year(); y < 1 || y > 9999 {
 		return fmt.Errorf("the time %v is not between the years 1 and 9999", m.Created)
 	}
+	if m.FirstSeq < 0 || m.LastSeq > tuple.MaxSeq {
+		return fmt.Errorf("the sequence numbers %d to %d are not all between 0 and %d", m.FirstSeq, m.LastSeq, int64(tuple.MaxSeq))
+	}
 	return CheckTable(&m.Table)
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 const (
@@ -70,5 +72,5 @@ func parseName(identity, name string) (number uint64, rest string, ok bool) {
 		return 0, "", false
 	}
 	number, err = strconv.ParseUint(digits, 10, 64)
-	return number, rest, err == nil && fileName(identity, at, number)+rest == name
+	return number, rest, err == nil && number <= tuple.MaxSeq && fileName(identity, at, number)+rest == name
 }

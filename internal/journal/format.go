@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"time"
 
@@ -106,7 +107,7 @@ func decodeHeader(b []byte) (*header, error) {
 		c.Type, c.Nullable = tuple.Type(r.byte()), r.byte() != 0
 		h.columns = append(h.columns, c)
 	}
-	if !r.done() || h.next < 0 {
+	if !r.done() || h.next < 0 || h.next > tuple.MaxSeq || h.number > tuple.MaxSeq {
 		return nil, errHeader
 	}
 	return h, nil
@@ -174,7 +175,7 @@ func decodeRows(b *tuple.Batch, body []byte, seq int64, fields int) error {
 		}
 		off += b.Rows[i].Len
 	}
-	if r.failed || n == 0 || seq <= 0 || seq+int64(n) < 0 || int(off) != len(body) {
+	if r.failed || n == 0 || seq <= 0 || seq > tuple.MaxSeq-int64(n) || int(off) != len(body) {
 		return errBody
 	}
 	for i := range b.Rows {
@@ -239,15 +240,20 @@ func decodeControl(h head, body []byte, fields int) (*control, error) {
 	r := reader{b: body}
 	if h.kind == amendKind {
 		for n := r.count(8); n > 0; n-- {
-			c.gone = append(c.gone, r.int64())
+			seq := r.int64()
+			if seq <= 0 || seq > tuple.MaxSeq {
+				return nil, errBody
+			}
+			c.gone = append(c.gone, seq)
 		}
 	}
 	for n := r.count(minFailure); n > 0; n-- {
 		f := Failure{Seq: r.int64(), Tuple: r.string()}
 		f.SQLState, f.Column, f.Message = string(r.string()), string(r.string()), string(r.string())
-		f.Attempts = int(r.uint32())
+		attempts := r.uint32()
+		f.Attempts = int(attempts)
 		f.First, f.Last = r.time(), r.time()
-		if r.failed || f.Seq <= 0 || f.Seq > c.settled {
+		if r.failed || attempts > math.MaxInt32 || f.Seq <= 0 || f.Seq > c.settled {
 			return nil, errBody
 		}
 		if err := tuple.Check(f.Tuple, fields); err != nil {
@@ -255,7 +261,7 @@ func decodeControl(h head, body []byte, fields int) (*control, error) {
 		}
 		c.failed = append(c.failed, f)
 	}
-	if !r.done() || c.settled < 0 {
+	if !r.done() || c.settled < 0 || c.settled > tuple.MaxSeq {
 		return nil, errBody
 	}
 	return c, nil

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 const (
@@ -50,7 +52,7 @@ func parseName(prefix, name string) (number uint64, ok bool) {
 		return 0, false
 	}
 	number, err := strconv.ParseUint(digits, 16, 64)
-	return number, err == nil
+	return number, err == nil && number <= tuple.MaxSeq
 }
 
 // Exists reports whether there are files that may be segments of the journal.

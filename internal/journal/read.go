@@ -144,7 +144,9 @@ func (r *segmentReader) decode() (c *control, err error) {
 		err = decodeRows(&r.rows, r.body, r.head.seq, len(r.header.columns))
 	case receiptsKind:
 		c = &control{settled: r.head.seq}
-		c.receipts, err = decodeReceipts(r.body)
+		if c.receipts, err = decodeReceipts(r.body); err == nil && (c.settled < 0 || c.settled > tuple.MaxSeq) {
+			err = errBody
+		}
 	case settleKind, amendKind:
 		c, err = decodeControl(r.head, r.body, len(r.header.columns))
 	default:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // Receipt names a transaction that stores rows which must not be stored twice.
@@ -62,7 +64,7 @@ func decodeReceipts(body []byte) (receipts, error) {
 	var all receipts
 	for n := r.count(8 + 8 + 4); n > 0; n-- {
 		o := Receipt{First: r.int64(), Last: r.int64(), Token: bytes.Clone(r.string())}
-		if r.failed || o.First <= 0 || o.Last < o.First {
+		if r.failed || o.First <= 0 || o.Last < o.First || o.Last > tuple.MaxSeq {
 			return nil, errBody
 		}
 		all = append(all, o)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // Problem is something about a file that its owner should know. Rows in it may
@@ -159,7 +160,7 @@ func (rec *Recovery) neverAgain(prefix, name string) {
 	if !ok || len(digits) < 16 {
 		return
 	}
-	if n, err := strconv.ParseUint(digits[:16], 16, 63); err == nil {
+	if n, err := strconv.ParseUint(digits[:16], 16, 64); err == nil && n <= tuple.MaxSeq {
 		rec.next = max(rec.next, n+1)
 	}
 }

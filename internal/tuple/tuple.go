@@ -92,6 +92,12 @@ type Column struct {
 // MaxLen is the largest tuple that the library takes, in bytes.
 const MaxLen = 256 << 20
 
+// MaxSeq is the highest sequence number that a row can have, as the first one has
+// 1: a million rows a second reach it in 36,000 years. What reads numbers from
+// files refuses higher ones, so that none can overflow. It is the limit of the
+// numbers of files, too.
+const MaxSeq = 1 << 60
+
 // Span locates one tuple inside a Batch.
 type Span struct {
 	Off, Len uint32
