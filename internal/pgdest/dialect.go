@@ -42,6 +42,8 @@ type dialect struct {
 	tellsPID bool
 	// programs tells whether the user may run what isolateSQL says.
 	programs sqltext.SQL
+	// restores: a setting can be kept in the transaction, and given back.
+	restores bool
 	// freshAfterDDL: the statements that make a table may spoil their session.
 	freshAfterDDL bool
 
@@ -70,6 +72,7 @@ var postgres = &dialect{
 	generated:  sqltext.Const("a.attgenerated" + ne + "''"),
 	computes:   true,
 	tellsPID:   true,
+	restores:   true,
 	programs: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_language WHERE lanname" + eq + "'plpgsql'" +
 		" AND pg_catalog.has_language_privilege(oid, 'USAGE'))"),
 

@@ -10,31 +10,53 @@ import (
 )
 
 // encode checks what can be checked without the server, so that a bad row
-// costs no round trip, and appends the tuples with the destination's types to
-// buf. A batch that needs no change is not copied: encode returns nothing.
-// Errors are *dest.Error of one row.
+// costs no round trip, and appends what COPY is to read to buf. A batch that
+// needs no change is not copied: encode returns nothing. Errors are *dest.Error
+// of one row.
 func (p *plan) encode(buf []byte, b *tuple.Batch) ([]byte, error) {
+	if p.text {
+		return p.encodeText(buf, b)
+	}
 	converts := p.converts || p.marked && !plain(b)
-	if p.lastCheck == 0 && !converts {
-		return nil, nil
+	if !converts {
+		return nil, p.check(b)
 	}
-	if converts {
-		buf = slices.Grow(buf, int(b.Bytes()))
-	}
+	buf = append(slices.Grow(buf, len(copyHeader)+int(b.Bytes())+len(copyTrailer)), copyHeader...)
 	for i := range b.Rows {
-		t := b.Tuple(i)
-		if !converts {
-			if err := p.checkRow(i, t); err != nil {
-				return nil, err
-			}
-			continue
-		}
 		var err error
-		if buf, err = p.convertRow(buf, i, t); err != nil {
+		if buf, err = p.appendFields(tuple.AppendHeader(buf, len(p.columns)), i, b.Tuple(i)); err != nil {
 			return nil, err
 		}
 	}
-	return buf, nil
+	return append(buf, copyTrailer...), nil
+}
+
+// header and trailer are what stands around encoded rows.
+func (p *plan) header() string {
+	if p.text {
+		return ""
+	}
+	return copyHeader
+}
+
+func (p *plan) trailer() string {
+	if p.text {
+		return ""
+	}
+	return copyTrailer
+}
+
+// check checks the rows of a batch that needs no change.
+func (p *plan) check(b *tuple.Batch) error {
+	if p.lastCheck == 0 {
+		return nil
+	}
+	for i := range b.Rows {
+		if err := p.checkRow(i, b.Tuple(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plain tells whether all rows can be sent as they are, for what their own
@@ -62,10 +84,10 @@ func (p *plan) checkRow(i int, t []byte) error {
 	return nil
 }
 
-// convertRow checks row i and appends it to buf as the destination wants it.
-func (p *plan) convertRow(buf []byte, i int, t []byte) ([]byte, error) {
+// appendFields checks row i and appends its fields to buf as the destination
+// wants them.
+func (p *plan) appendFields(buf []byte, i int, t []byte) ([]byte, error) {
 	rest := tuple.Fields(t)
-	buf = tuple.AppendHeader(buf, len(p.columns))
 	for c := range p.columns {
 		value, null, next := tuple.Next(rest)
 		col := &p.columns[c]

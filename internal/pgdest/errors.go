@@ -47,7 +47,7 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 	if rel != "" {
 		row, context = copyRow(pe.Where, rel)
 	}
-	if pe.Code == protocolViolation && row >= 0 {
+	if row >= 0 && (pe.Code == protocolViolation || inValue(pe, context, columns)) {
 		e.Class = dest.ClassRow
 	}
 	if e.Class == dest.ClassRow && row < rows && trusted(pe) {
@@ -83,18 +83,23 @@ func trusted(pe *pgconn.PgError) bool {
 //	filesのCOPY、行 17、列 size
 //	files 복사, 17번째 줄, size 열
 //
-// It is the last line, below those of triggers. rest, what follows the number,
-// may name the column.
+// Lines of triggers stand above it, and below it what is left of a value that
+// has several lines. rest, what follows the number, may name the column.
 func copyRow(where, rel string) (row int, rest string) {
-	line := where[strings.LastIndexByte(where, '\n')+1:]
-	after, ok := strings.CutPrefix(line, "COPY "+rel+",")
-	if !ok {
+	after, ok := "", false
+	for line := range strings.SplitSeq(where, "\n") {
+		if after, ok = strings.CutPrefix(line, "COPY "+rel+","); ok {
+			break
+		}
 		// Only a language whose words start beyond ASCII puts the name first.
 		after, ok = strings.CutPrefix(line, rel)
 		after = strings.TrimPrefix(after, " ")
-		if !ok || after == "" || after[0] < 0x80 {
-			return -1, ""
+		if ok = ok && after != "" && after[0] >= 0x80; ok {
+			break
 		}
+	}
+	if !ok {
+		return -1, ""
 	}
 	i := strings.IndexAny(after, "0123456789")
 	if i < 0 {
@@ -108,9 +113,18 @@ func copyRow(where, rel string) (row int, rest string) {
 	return n - 1, after
 }
 
+// inValue tells an error of the function that reads the values of a column's
+// type, which may have the code of a faulty statement or of an internal error:
+// those that look up a name, and those of extensions.
+func inValue(pe *pgconn.PgError, context string, columns []columnPlan) bool {
+	return (strings.HasPrefix(pe.Code, "42") || pe.Code == "XX000") &&
+		!strings.HasPrefix(context, ":") && columnIn(context, columns) != "" // behind a colon is the whole row
+}
+
 // columnIn returns the column that is named in the end of a context, in any
 // language; empty if none is.
 func columnIn(context string, columns []columnPlan) string {
+	context, _, _ = strings.Cut(context, ": ") // the value
 	found := ""
 	for i := range columns {
 		name := columns[i].name

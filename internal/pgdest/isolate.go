@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -158,36 +159,25 @@ func (s *Sink) commit(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, re
 // encodeIsolated encodes the rows that the client finds nothing wrong with, each
 // with its place in the order of arrival in front, and returns the others.
 func (p *plan) encodeIsolated(b *tuple.Batch, order []int) (encoded []byte, refused []dest.Refusal) {
-	encoded = make([]byte, 0, b.Bytes()+8*int64(b.Len()))
-	for i, at := range order {
-		row := tuple.AppendHeader(encoded, len(p.columns)+1)
-		row = binary.BigEndian.AppendUint32(row, 4)
-		row = binary.BigEndian.AppendUint32(row, uint32(i))
-		row, err := p.appendFields(row, at, b.Tuple(at))
+	encoded = append(make([]byte, 0, b.Bytes()+8*int64(b.Len())), p.header()...)
+	for place, at := range order {
+		row, err := p.placedRow(encoded, place, at, b.Tuple(at))
 		if err != nil {
 			refused = append(refused, dest.Refusal{Row: at, Err: dest.AsError(err)})
 			continue
 		}
 		encoded = row
 	}
-	return encoded, refused
+	return append(encoded, p.trailer()...), refused
 }
 
-// appendFields checks a row and appends its fields as the destination wants
-// them. After an error it returns what there was before and more.
-func (p *plan) appendFields(buf []byte, at int, t []byte) ([]byte, error) {
-	if p.converts {
-		begin := len(buf)
-		buf, err := p.convertRow(buf, at, t)
-		if err != nil {
-			return buf, err
-		}
-		return slices.Delete(buf, begin, begin+2), nil // its own header
+// placedRow checks row at and appends it to buf with its place in front.
+func (p *plan) placedRow(buf []byte, place, at int, t []byte) ([]byte, error) {
+	if p.text {
+		return p.textRow(append(strconv.AppendInt(buf, int64(place), 10), '\t'), at, t)
 	}
-	if p.lastCheck > 0 {
-		if err := p.checkRow(at, t); err != nil {
-			return buf, err
-		}
-	}
-	return append(buf, tuple.Fields(t)...), nil
+	buf = tuple.AppendHeader(buf, len(p.columns)+1)
+	buf = binary.BigEndian.AppendUint32(buf, 4)
+	buf = binary.BigEndian.AppendUint32(buf, uint32(place))
+	return p.appendFields(buf, at, t)
 }

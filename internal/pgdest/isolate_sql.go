@@ -38,7 +38,7 @@ const (
 //
 // Constraints are checked when they are declared to be. If some that are
 // deferred are violated in the end, all is done again with immediate ones.
-func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
+func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL, c copyForm, hints []string, first int) sqltext.SQL {
 	temp := tempName(s, sqltext.Format(placeColumn+", {}", columnDefs))
 	source := sqltext.Name("pg_temp", temp)
 	return sqltext.Statements(
@@ -46,7 +46,7 @@ func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL
 		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ("+placeColumn+" pg_catalog.int4, {}) ON COMMIT DELETE ROWS", sqltext.Ident(temp), columnDefs),
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
 	detail pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
-		copySQL(source, sqltext.Format(placeColumn+", {}", columns)),
+		c.sql(source, sqltext.Format(placeColumn+", {}", columns)),
 		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(t, s, f, source, columns, hints, first).String())))
 }
 

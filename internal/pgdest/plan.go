@@ -23,6 +23,7 @@ type plan struct {
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
 	converts  bool
 	marked    bool // tuples that are not tuple.Plain need conversion
+	text      bool // COPY reads text: a column takes values that have no binary form
 }
 
 type columnPlan struct {
@@ -36,6 +37,7 @@ type columnPlan struct {
 func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
 	var defs, bases []sqltext.SQL // the columns of temporary tables
+	bySession := false
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
 		step, err := transcode.New(c.Type, got.typ)
@@ -47,22 +49,27 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		if converts || step.Check != nil || p.columns[i].notNull {
 			p.lastCheck = i + 1
 		}
-		p.converts, p.marked = p.converts || converts, p.marked || step.Marked
+		p.converts, p.marked, p.text = p.converts || converts, p.marked || step.Marked, p.text || step.TextOnly
+		bySession = bySession || got.typ.BySession()
 		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
 		bases = append(bases, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.base)))
 	}
 	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)
 	keys := s.arbiters(t)
-	if len(keys) > 0 || t.Policy == dest.InsertOnly {
-		p.direct = directSQL(t, s, columns)
+	c := copyForm{text: p.text, settled: bySession, restores: s.dialect.restores}
+	// The settings under which COPY reads such values are not for defaults and
+	// triggers. Where the batch goes through the temporary table they end
+	// before these are asked.
+	if len(keys) > 0 && !bySession || t.Policy == dest.InsertOnly {
+		p.direct = directSQL(t, s, columns, c)
 	}
 	if t.Policy != dest.InsertOnly {
 		p.temp = tempName(s, columnDefs)
-		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns)
+		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns, c)
 	}
 	if s.programs {
 		p.isolate = func(hints []string, first int) sqltext.SQL {
-			return isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns, hints, first)
+			return isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns, c, hints, first)
 		}
 	}
 	for _, k := range keys {

@@ -83,7 +83,8 @@ func (c column) comparedAsText() bool {
 		pgtype.BoxOID, pgtype.PolygonOID, pgtype.LineOID, pgtype.CircleOID:
 		return true
 	}
-	return c.citext
+	const jsonpath, firstOfUsers = 4072, 16384
+	return c.citext || c.typ.OID == jsonpath || c.typ.OID >= firstOfUsers && !c.typ.Text
 }
 
 // relation is the quoted name of the table as it was found.
@@ -110,7 +111,7 @@ func (s *shape) inPrimaryKey(name string) bool {
 // What the catalogue's answers are made of.
 const (
 	relationKinds = "osssbbssbb"
-	columnKinds   = "ssoibbbbsbiobbbs"
+	columnKinds   = "ssoibbbbsbiobbbsb"
 	keyKinds      = "isbbsobbbs"
 	factKinds     = "ss"
 )
@@ -182,7 +183,7 @@ func (s *shape) setRelation(r record) {
 func readColumn(r record) (name string, c column) {
 	return r[0], column{
 		declared: r[1],
-		typ:      transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4)},
+		typ:      transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4), Parts: r.is(16)},
 		citext:   r.is(5), notNull: r.is(6), defaulted: r.is(7), identity: r[8], generated: r.is(9),
 		number: r.int(10), typeOID: r.oid(11), insert: r.is(12), read: r.is(13), update: r.is(14),
 		base: r[15],

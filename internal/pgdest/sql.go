@@ -47,7 +47,8 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 			{}, {}, a.attnum, a.atttypid,
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'), pg_catalog.format_type(t.oid, NULL)
+			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'), pg_catalog.format_type(t.oid, NULL),
+			t.typtype`+eq+`ANY ('{c,r,m}') OR t.typcategory`+eq+`'A'
 		FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid
 			JOIN chain d ON d.attnum`+eq+`a.attnum JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+ne+`'d'
 		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, from)
@@ -80,10 +81,6 @@ func failUnless(condition sqltext.SQL) sqltext.SQL {
 	return sqltext.Format("1 OPERATOR(pg_catalog./) ({})::pg_catalog.int4", condition)
 }
 
-func copySQL(table, columns sqltext.SQL) sqltext.SQL {
-	return sqltext.Format("COPY {} ({}) FROM STDIN (FORMAT binary)", table, columns)
-}
-
 // directSQL is the direct way. Its two statements run as one transaction.
 //
 // The second one divides by zero if the columns no longer have the types that
@@ -92,7 +89,7 @@ func copySQL(table, columns sqltext.SQL) sqltext.SQL {
 // precision or timestamp as well, and mean another value; and without the index
 // a known key is just another row. It follows the COPY, whose lock keeps both
 // as they are until the end of the transaction.
-func directSQL(t *dest.Table, s *shape, columns sqltext.SQL) sqltext.SQL {
+func directSQL(t *dest.Table, s *shape, columns sqltext.SQL, c copyForm) sqltext.SQL {
 	var types []sqltext.SQL
 	for _, c := range t.Columns {
 		types = append(types, sqltext.Format("attname"+eq+"{} AND atttypid"+eq+"{}", sqltext.Literal(c.Name), sqltext.Int(s.columns[c.Name].typeOID)))
@@ -108,7 +105,7 @@ func directSQL(t *dest.Table, s *shape, columns sqltext.SQL) sqltext.SQL {
 		check = sqltext.Format("{} AND {}"+eq+"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indexrelid"+eq+"ANY (ARRAY[{}]::pg_catalog.oid[]))",
 			check, sqltext.Int(len(keys)), sqltext.Ints(keys...))
 	}
-	return sqltext.Statements(copySQL(s.relation(), columns), check)
+	return sqltext.Statements(c.sql(s.relation(), columns), check)
 }
 
 // columnList are the columns that are written, as SQL.
@@ -143,12 +140,12 @@ func keyNames(t *dest.Table) []string {
 // are rare. (Rows of very different sizes may change places with their
 // neighbours; a deadlock is retried.) A sort on the server would follow its
 // collation and not the order of the direct way.
-func upsertSQL(t *dest.Table, s *shape, f form, temp string, columnDefs, columns sqltext.SQL) sqltext.SQL {
+func upsertSQL(t *dest.Table, s *shape, f form, temp string, columnDefs, columns sqltext.SQL, c copyForm) sqltext.SQL {
 	source := sqltext.Name("pg_temp", temp)
 	sql := sqltext.Statements(
 		sqltext.Const("SET LOCAL client_min_messages = warning"),
 		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS", sqltext.Ident(temp), columnDefs),
-		copySQL(source, columns),
+		c.sql(source, columns),
 		f.sql(t, s, columns, source))
 	if f.guard != nil {
 		sql = sqltext.Statements(sql, f.guard(s))

@@ -17,7 +17,7 @@ const (
 
 var errStopped = errors.New("the batch was taken back")
 
-// stream is a batch in the binary COPY format. It fills what it is given to
+// stream is a batch as COPY reads it. It fills what it is given to
 // fill, so that each read becomes one full message to the server.
 //
 // pgconn reads in a goroutine of its own, which may still be at it when
@@ -26,19 +26,20 @@ var errStopped = errors.New("the batch was taken back")
 type stream struct {
 	mu      sync.Mutex
 	chunk   []byte       // what is left of the current piece
-	encoded []byte       // the piece after that, if any
+	encoded []byte       // the only piece, if there is one
 	rows    *tuple.Batch // the pieces that follow
 	next    int          // index of the first of them
 	trailer []byte       // the last piece
 	stopped bool
 }
 
-// newStream streams the rows of b or, if encoded holds anything, that instead.
+// newStream streams the rows of b or, if encoded holds anything, that instead,
+// which is all that the server gets.
 func newStream(b *tuple.Batch, encoded []byte) *stream {
 	if len(encoded) > 0 {
-		b = &tuple.Batch{}
+		return &stream{encoded: encoded, rows: &tuple.Batch{}}
 	}
-	return &stream{chunk: []byte(copyHeader), encoded: encoded, rows: b, trailer: []byte(copyTrailer)}
+	return &stream{chunk: []byte(copyHeader), rows: b, trailer: []byte(copyTrailer)}
 }
 
 // Read fills p, except at the end.

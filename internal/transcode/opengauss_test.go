@@ -3,7 +3,9 @@ package transcode
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -49,10 +51,38 @@ func TestTypesOfOpenGauss(t *testing.T) {
 	}
 	for _, name := range []string{"raw", "blob", "smalldatetime"} {
 		to := Type{OID: map[string]uint32{"raw": 86, "blob": 88, "smalldatetime": 9003}[name], Mod: -1, Name: name}
-		for _, from := range []tuple.Type{tuple.Text, tuple.Bytea, tuple.Timestamptz, tuple.Int8} {
-			if _, err := New(from, to); err == nil {
-				t.Errorf("%s to %s: no error", from, name)
+		for from, want := range map[tuple.Type]string{
+			tuple.Text: "raw blob smalldatetime", tuple.Bytea: "raw blob", tuple.Timestamptz: "smalldatetime", tuple.Local: "smalldatetime", tuple.Int8: "",
+		} {
+			step, err := New(from, to)
+			if taken := strings.Contains(want, name); taken != (err == nil) || err == nil && !step.TextOnly {
+				t.Errorf("%s to %s: %+v, %v", from, name, step, err)
 			}
 		}
+	}
+}
+
+// The digits of raw and blob are those of the bytes, which a cast through text
+// would take for the bytes themselves.
+func TestBytesInOpenGauss(t *testing.T) {
+	for _, oid := range []uint32{86, 88} {
+		step, err := New(tuple.Bytea, Type{OID: oid, Mod: -1, Name: "raw"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := step.Text(nil, []byte("AB\xff")); err != nil || string(text) != "4142ff" {
+			t.Errorf("%q, %v", text, err)
+		}
+	}
+	step, err := New(tuple.Local, Type{OID: 9003, Mod: -1, Name: "smalldatetime"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	field, err := tuple.AppendValue(nil, tuple.Local, time.Date(2024, 3, 1, 0, 30, 0, 0, time.FixedZone("", -5400)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := step.Text(nil, field[4:]); err != nil || string(text) != "2024-03-01 00:30:00-01:30:00" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

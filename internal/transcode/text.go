@@ -18,23 +18,20 @@ import (
 )
 
 // toText is the step into string types and enums.
-func toText(from tuple.Type, to Type) (Step, error) {
+func toText(from tuple.Type, to Type) Step {
 	limit := lengthLimit(to)
 	switch from {
 	case tuple.Text:
-		return Step{Check: limit}, nil
+		return Step{Check: limit}
 	case tuple.Bytea:
 		return Step{Check: func(field []byte) error {
 			if err := textOfBytes(field); err != nil || limit == nil {
 				return err
 			}
 			return limit(field)
-		}}, nil
+		}}
 	}
 	text := textForm(from)
-	if text == nil {
-		return Step{}, errors.New("a column of type " + to.Name + " cannot take " + from.String() + " values")
-	}
 	return Step{Convert: sized(from, func(dst, field []byte) ([]byte, error) {
 		start := len(dst)
 		dst = text(dst, field)
@@ -44,7 +41,7 @@ func toText(from tuple.Type, to Type) (Step, error) {
 			}
 		}
 		return dst, nil
-	})}, nil
+	})}
 }
 
 // textForm returns what appends the text of a value, in the server's own
@@ -150,7 +147,7 @@ func fromText(to Type) convertFunc {
 		return parsed(to, appendUUID)
 	case pgtype.JSONBOID:
 		return func(dst, f []byte) ([]byte, error) { return append(append(dst, 1), f...), nil }
-	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.TimeOID:
+	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.TimeOID, pgtype.TimetzOID:
 		return func(dst, f []byte) ([]byte, error) { return appendTimeText(dst, to, f) }
 	case pgtype.IntervalOID:
 		return parsed(to, appendInterval)

@@ -177,7 +177,8 @@ func floorDiv(a, b int64) int64 {
 //
 // with Z or an offset in hours, minutes and seconds, and " BC" at the end. As
 // on the server, a type without time or without zone drops that part. A
-// timestamptz without offset is UTC. A time is 12:30 or 12:30:00.123456.
+// timestamptz or timetz without offset is UTC. A time is 12:30 or
+// 12:30:00.123456.
 func appendTimeText(dst []byte, to Type, f []byte) ([]byte, error) {
 	s := strings.TrimSpace(string(f))
 	invalid := func() ([]byte, error) {
@@ -186,15 +187,20 @@ func appendTimeText(dst []byte, to Type, f []byte) ([]byte, error) {
 	overflow := func() ([]byte, error) {
 		return nil, errorf(timeRange, "%s is out of range for type %s", Shorten(f), to.Name)
 	}
-	if to.OID == pgtype.TimeOID {
+	if to.OID == pgtype.TimeOID || to.OID == pgtype.TimetzOID {
 		micros, rest, ok := cutClock(s)
-		if !ok || rest != "" {
+		offset, zoned := parseOffset(strings.TrimLeft(rest, " "))
+		switch {
+		case !ok, !zoned, to.OID == pgtype.TimeOID && rest != "":
 			return invalid()
-		}
-		if micros < 0 {
+		case micros < 0:
 			return overflow()
 		}
-		return binary.BigEndian.AppendUint64(dst, uint64(micros)), nil
+		dst = binary.BigEndian.AppendUint64(dst, uint64(micros))
+		if to.OID == pgtype.TimetzOID {
+			dst = binary.BigEndian.AppendUint32(dst, uint32(int32(-offset/1_000_000)))
+		}
+		return dst, nil
 	}
 	var stamp int64
 	switch strings.ToLower(s) {

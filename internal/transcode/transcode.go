@@ -27,6 +27,10 @@ type Type struct {
 	Name string // as a person writes it, with the modifier
 	Text bool   // the binary form is the text: string types and enums
 
+	// Parts: values are made of those of other types, as those of arrays, rows
+	// and ranges are.
+	Parts bool
+
 	// What openGauss has differently in some databases.
 	Bytes  bool // the length of varchar(n) and char(n) counts bytes, not characters
 	Signed bool // a tinyint may have a sign: its upper half means two things, and is refused
@@ -44,6 +48,12 @@ type Step struct {
 	// Marked: Convert is needed only for the fields of tuples that are not
 	// tuple.Plain.
 	Marked bool
+	// Text appends what the input function of the destination's type reads as
+	// the value. Never nil.
+	Text func(dst, field []byte) ([]byte, error)
+	// TextOnly: there is no binary form of the value for the destination. The
+	// fields of all columns have to be sent as text.
+	TextOnly bool
 }
 
 // Error says why a value does not fit into the destination's type.
@@ -94,17 +104,27 @@ func Shorten(text []byte) string {
 // New returns the step from a canonical type to a destination's type. The
 // error, for a pair that makes no sense, names both.
 func New(from tuple.Type, to Type) (Step, error) {
+	step := binaryStep(from, to)
+	if step.TextOnly && !textOnly(from, to) {
+		return Step{}, fmt.Errorf("a column of type %s cannot take %s values", to.Name, from)
+	}
+	step.Text = sized(from, textInput(from, to))
+	return step, nil
+}
+
+// binaryStep returns the step as far as it is one into the binary form.
+func binaryStep(from tuple.Type, to Type) Step {
 	if to.Text {
 		return toText(from, to)
 	}
 	if same(from, to.OID) {
-		return Step{}, nil
+		return Step{}
 	}
 	convert := conversion(from, to)
 	if convert == nil {
-		return Step{}, fmt.Errorf("a column of type %s cannot take %s values", to.Name, from)
+		return Step{TextOnly: true}
 	}
-	return Step{Convert: sized(from, convert), Marked: from == tuple.Local && to.OID == pgtype.TimestamptzOID}, nil
+	return Step{Convert: sized(from, convert), Marked: from == tuple.Local && to.OID == pgtype.TimestamptzOID}
 }
 
 // canonical are the types whose binary form the canonical types have, and
