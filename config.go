@@ -65,6 +65,14 @@ type Config struct {
 	// no limit on the number of attempts. Default 30 s, from 100 ms to 1 h.
 	RetryMaxDelay time.Duration
 
+	// FailedRetryDelay is the pause after which a row that failed is tried again
+	// by itself, since what refused it may pass: a parent that comes later, a
+	// partition that is made, a constraint that is dropped. It doubles each time,
+	// up to 64 times the first one. Newer rows of the same key are never
+	// overwritten. Negative: only RetrySyncErrors tries again. Default 1 m, from
+	// 1 ms to 24 h. BatchDBWriter does not try again by itself.
+	FailedRetryDelay time.Duration
+
 	// CheckpointDir is where checkpoints and the journal are kept; it is made if
 	// it is missing. Writers of different tables or destinations may share it.
 	// Empty, the default: nothing is written to disk. It must belong to the user
@@ -123,8 +131,10 @@ const (
 	defaultMaxFailed     = 100_000
 	defaultSyncTimeout   = 60 * time.Second
 	defaultRetryMaxDelay = 30 * time.Second
-	defaultCheckpoint    = 5 * time.Minute
-	defaultRetention     = 24 * time.Hour
+
+	defaultFailedRetryDelay = time.Minute
+	defaultCheckpoint       = 5 * time.Minute
+	defaultRetention        = 24 * time.Hour
 )
 
 // HighPerformance is the tuning for a server with memory to spare: batches of
@@ -157,6 +167,7 @@ type variables struct {
 	SyncWorkers   string `envconfig:"MEMORY_DB_SYNC_WORKERS"`
 	SyncTimeout   string `envconfig:"MEMORY_DB_SYNC_TIMEOUT"`
 	RetryMaxDelay string `envconfig:"MEMORY_DB_RETRY_MAX_DELAY"`
+	FailedRetry   string `envconfig:"MEMORY_DB_FAILED_RETRY_DELAY"`
 	CheckpointDir string `envconfig:"MEMORY_DB_CHECKPOINT_DIR"`
 	TrustDir      string `envconfig:"MEMORY_DB_TRUST_CHECKPOINT_DIR"`
 	Checkpoint    string `envconfig:"MEMORY_DB_CHECKPOINT_INTERVAL"`
@@ -197,6 +208,10 @@ func LoadConfig(sources ...map[string]string) (Config, error) {
 	p.parse("MEMORY_DB_SYNC_WORKERS", v.SyncWorkers, &cfg.SyncWorkers)
 	p.parse("MEMORY_DB_SYNC_TIMEOUT", v.SyncTimeout, &cfg.SyncTimeout)
 	p.parse("MEMORY_DB_RETRY_MAX_DELAY", v.RetryMaxDelay, &cfg.RetryMaxDelay)
+	if strings.TrimSpace(v.FailedRetry) == "0" {
+		v.FailedRetry, cfg.FailedRetryDelay = "", -1
+	}
+	p.parse("MEMORY_DB_FAILED_RETRY_DELAY", v.FailedRetry, &cfg.FailedRetryDelay)
 	if strings.TrimSpace(v.Checkpoint) == "0" {
 		v.Checkpoint, cfg.CheckpointInterval = "", -1
 	}
@@ -251,6 +266,7 @@ var settings = []setting{
 	{"SyncTimeout", "MEMORY_DB_SYNC_TIMEOUT", func(c *Config) any { return &c.SyncTimeout }, int64(time.Second), int64(24 * time.Hour), int64(defaultSyncTimeout)},
 	{"CheckpointInterval", "MEMORY_DB_CHECKPOINT_INTERVAL", func(c *Config) any { return &c.CheckpointInterval }, int64(time.Second), int64(24 * time.Hour), int64(defaultCheckpoint)},
 	{"CheckpointRetention", "MEMORY_DB_CHECKPOINT_RETENTION_HOURS", func(c *Config) any { return &c.CheckpointRetention }, int64(time.Second), int64(10 * 365 * 24 * time.Hour), int64(defaultRetention)},
+	{"FailedRetryDelay", "MEMORY_DB_FAILED_RETRY_DELAY", func(c *Config) any { return &c.FailedRetryDelay }, int64(time.Millisecond), int64(24 * time.Hour), int64(defaultFailedRetryDelay)},
 	{"RetryMaxDelay", "MEMORY_DB_RETRY_MAX_DELAY", func(c *Config) any { return &c.RetryMaxDelay }, int64(100 * time.Millisecond), int64(time.Hour), int64(defaultRetryMaxDelay)},
 }
 
@@ -333,7 +349,7 @@ func (s *setting) or(v int64) int64 {
 }
 
 func (s *setting) check(v int64, text string) error {
-	off := v < 0 && s.name == "CheckpointInterval"
+	off := v < 0 && (s.name == "CheckpointInterval" || s.name == "FailedRetryDelay")
 	if v == 0 || off || v >= s.min && v <= s.max {
 		return nil
 	}

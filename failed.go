@@ -162,8 +162,10 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 // retriedPage is a page of failed rows that are tried again, from the row after
 // a number up to another one.
 type retriedPage struct {
-	after, upTo int64 // upTo 0: every row that has failed so far
+	after, upTo int64                     // upTo 0: every row that has failed so far
+	due         func(*stage.Failure) bool // nil: all of them
 
+	tried  bool  // some rows were
 	last   int64 // the last row of the page
 	more   bool  // there may be others behind it
 	stored int64
@@ -188,6 +190,12 @@ func (s *syncer) retryFailed(ctx context.Context, p *retriedPage) {
 		return
 	}
 	p.last, p.more = page[len(page)-1].Seq, true
+	if p.due != nil {
+		if page = slices.DeleteFunc(page, func(f stage.Failure) bool { return !p.due(&f) }); len(page) == 0 {
+			return
+		}
+	}
+	p.tried = true
 	res, err := s.retry(ctx, s.reduce, s.failed, page)
 	p.err = err
 	if err := s.amend(res.gone, res.again); err != nil {

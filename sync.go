@@ -89,6 +89,7 @@ type syncer struct {
 	call     func() // to be served once nothing is in flight
 	interval *time.Timer
 	retrying *time.Timer
+	again    *time.Timer // see tryAgain
 
 	idle      *time.Timer // see shrink
 	shrinking bool        // idle is set
@@ -116,6 +117,10 @@ func (s *syncer) loop(ctx context.Context) {
 	defer s.interval.Stop()
 	defer s.retrying.Stop()
 	s.retrying.Stop()
+	s.again = time.NewTimer(time.Hour)
+	defer s.again.Stop()
+	s.again.Stop()
+	s.setAgain()
 	s.idle = time.NewTimer(shrinkAfter)
 	s.shrinking = true
 	defer s.idle.Stop()
@@ -153,6 +158,10 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 			}
 		case <-s.retrying.C:
 			if failing {
+				return ReasonRetry, true
+			}
+		case <-s.again.C:
+			if s.tryAgain(ctx) && failing {
 				return ReasonRetry, true
 			}
 		case <-s.interval.C:
@@ -213,6 +222,11 @@ func (s *syncer) runs(ctx context.Context, reason Reason) error {
 		var err error
 		if reason, more, err = s.run(ctx, reason); err != nil {
 			return err
+		}
+		select {
+		case <-s.again.C:
+			s.tryAgain(ctx)
+		default:
 		}
 	}
 	return nil
