@@ -183,8 +183,8 @@ func TestAllMethodsAtOnce(t *testing.T) {
 	}
 	sink, dir := &fickle{}, t.TempDir()
 	for end := time.Now().Add(length); time.Now().Before(end) && !t.Failed(); {
-		w := fickleWriter(t, sink, dir)
 		stored := sink.stored.Load()
+		w := fickleWriter(t, sink, dir)
 		var calling sync.WaitGroup
 		until := time.Now().Add(min(time.Until(end), time.Second))
 		for i := range methods {
