@@ -106,11 +106,14 @@ func copyRow(where, rel string) (row int, rest string) {
 		return -1, ""
 	}
 	after = after[i:]
-	n := 0
-	for after != "" && '0' <= after[0] && after[0] <= '9' && n < math.MaxInt32/10 { // more than a batch has
-		n, after = 10*n+int(after[0]-'0'), after[1:]
+	var n int64
+	for after != "" && '0' <= after[0] && after[0] <= '9' {
+		n, after = min(10*n+int64(after[0]-'0'), math.MaxInt32+1), after[1:]
 	}
-	return n - 1, after
+	if n > math.MaxInt32 { // no batch has so many rows
+		return -1, after
+	}
+	return int(n) - 1, after
 }
 
 // inValue tells an error of the function that reads the values of a column's

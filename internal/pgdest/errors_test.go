@@ -201,7 +201,7 @@ func TestCopyRow(t *testing.T) {
 		{"COPY files, рядок 17, стовпець size", "files", 16},
 		{"COPY files, 行 17, 列 size", "files", 16},
 		{"COPY files 2, line 17", "files 2", 16},
-		{"COPY files, line 99999999999999999999999999", "files", 9999999999998},
+		{"COPY files, line 99999999999999999999999999", "files", -1},
 		{"", "files", -1},
 		{"COPY other, line 17", "files", -1},
 		{"COPY files", "files", -1},
