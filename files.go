@@ -86,7 +86,9 @@ func BackupFiles(setID int64, opts ...TableOption) Table[FileInfo] {
 		t.err = fmt.Errorf("%w: backup set id %d: it must be from 1 to %d", ErrTable, setID, math.MaxInt32)
 	}
 	shape := &t.shape
-	t.shape.DDL = func(dialect string) []string { return backupFilesDDL(shape.Schema, shape.Name, dialect) }
+	if shape.DDL == nil {
+		shape.DDL = func(dialect string) []string { return backupFilesDDL(shape.Schema, shape.Name, dialect) }
+	}
 	id := int32(setID)
 	t.prepare = func(f *FileInfo) error { return f.complete(id) }
 	return t

@@ -83,9 +83,18 @@ func TableName(name string) TableOption {
 	return func(t *dest.Table) { t.Schema, t.Name, _ = parseTableName(name) }
 }
 
-// CreateTable makes the writer create the table when it is missing, with the
-// key as its unique index. SQLite destinations do so without being asked.
-func CreateTable() TableOption { return func(t *dest.Table) { t.Create = true } }
+// CreateTable makes the writer create the table when it is missing: with the
+// statements, if there are any, else with the columns that fit the fields (see
+// the option type of TableOf) and the key as its unique index. SQLite
+// destinations do the latter without being asked.
+func CreateTable(statements ...string) TableOption {
+	return func(t *dest.Table) {
+		t.Create = true
+		if len(statements) > 0 {
+			t.DDL = func(string) []string { return statements }
+		}
+	}
+}
 
 // TableOf describes the table that rows of the struct type T go to. A field
 // belongs to the row if it has a tag

@@ -174,3 +174,24 @@ func TestANameThatIsNotUTF8WithMetadataThatIsNull(t *testing.T) {
 		t.Errorf("the metadata is %s: %v", f.FileMetadata, err)
 	}
 }
+
+// A table is made with the statements that the program gives, where it gives some.
+func TestCreateTableWithStatements(t *testing.T) {
+	type row struct {
+		ID int64 `db:"id,key"`
+	}
+	for where, place := range places {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			p := place(t)
+			table, err := TableOf[row]("made", CreateTable("CREATE TABLE made (id integer PRIMARY KEY, extra text DEFAULT 'x')", "CREATE INDEX made_extra ON made (extra)"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := openWriter(t, table, p.Destination, Config{})
+			mustAdd(t, w, row{1})
+			mustStop(t, w)
+			wantRows(t, p, "SELECT id, extra FROM made", "1|x")
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -15,7 +16,45 @@ import (
 // and addresses.
 
 // maps are pools of what pgtype knows. A map is for one goroutine at a time.
-var maps = sync.Pool{New: func() any { return pgtype.NewMap() }}
+var maps = sync.Pool{New: func() any { return newMap() }}
+
+// newMap is pgtype's, but for the elements and bounds that are times: they keep
+// what their clocks show, for arrays and ranges of days.
+func newMap() *pgtype.Map {
+	m := pgtype.NewMap()
+	register := func(name string, oid uint32, codec pgtype.Codec) *pgtype.Type {
+		t := &pgtype.Type{Name: name, OID: oid, Codec: codec}
+		m.RegisterType(t)
+		return t
+	}
+	at := register("timestamptz", pgtype.TimestamptzOID, localCodec{new(pgtype.TimestamptzCodec)})
+	span := register("tstzrange", pgtype.TstzrangeOID, &pgtype.RangeCodec{ElementType: at})
+	register("_timestamptz", pgtype.TimestamptzArrayOID, &pgtype.ArrayCodec{ElementType: at})
+	register("_tstzrange", pgtype.TstzrangeArrayOID, &pgtype.ArrayCodec{ElementType: span})
+	register("tstzmultirange", pgtype.TstzmultirangeOID, &pgtype.MultirangeCodec{ElementType: span})
+	return m
+}
+
+type localCodec struct{ *pgtype.TimestamptzCodec }
+
+// PlanEncode implements pgtype.Codec.
+func (c localCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.(time.Time); ok && format == pgtype.TextFormatCode {
+		return localPlan{}
+	}
+	return c.TimestamptzCodec.PlanEncode(m, oid, format, value)
+}
+
+type localPlan struct{}
+
+// Encode implements pgtype.EncodePlan.
+func (localPlan) Encode(value any, buf []byte) ([]byte, error) {
+	t := value.(time.Time)
+	if y := t.Year(); y < 1 || y > 9999 {
+		return nil, fmt.Errorf("a time in the year %d; 1 to 9999 can be written as text", y)
+	}
+	return t.Truncate(time.Microsecond).AppendFormat(buf, "2006-01-02 15:04:05.999999-07:00:00"), nil
+}
 
 var (
 	pgtypePath = reflect.TypeFor[pgtype.Int4]().PkgPath()
