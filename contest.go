@@ -29,6 +29,8 @@ type contest struct {
 	first  int32 // the oldest that is not rejected
 	end    int32 // the newest, or the first that sets the guard
 	last   int32 // the last that decides: end, or one that is like it
+
+	partial bool // a row leaves out columns, see partial.go
 }
 
 const none = -1
@@ -45,6 +47,9 @@ func (l *reduced) newContest(lo, hi int32) contest {
 // decide returns the rows that decide as long as none is rejected, in the order
 // of arrival. They are good until the next call.
 func (l *reduced) decide(c *contest) []int32 {
+	if c.partial {
+		return l.runs(c.lo, c.hi)
+	}
 	decide := l.scratch[:0]
 	if c.first == c.last {
 		return append(decide, c.last)

@@ -28,16 +28,16 @@ type batch struct {
 func (b *batch) prepare(c *core, r *reducer) {
 	b.hi = b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
-	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics}
-	if r == nil {
-		return
+	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics}
+	todo := []*tuple.Batch{&b.Batch}
+	if r != nil {
+		again, left := r.reduce(&b.Batch)
+		b.flush.left = left
+		for _, rows := range again {
+			todo = append(todo, &tuple.Batch{Data: b.Data, Rows: rows})
+		}
 	}
-	again, left := r.reduce(&b.Batch)
-	b.flush.left = left
-	for _, rows := range again {
-		b.flush.todo = append(b.flush.todo, &tuple.Batch{Data: b.Data, Rows: rows})
-	}
-	slices.Reverse(b.flush.todo)
+	b.flush.push(todo)
 }
 
 // keySeed makes the hashes of keys. Two keys that share one only wait for each
@@ -93,6 +93,15 @@ func (f *flush) storedSeqs() (seqs []int64) {
 		}
 	}
 	return seqs
+}
+
+// push has parts written before all that is to do, one after another. Rows that
+// leave out other columns than the others of a part are one of their own: a
+// part has each key once, so their order makes no difference.
+func (f *flush) push(parts []*tuple.Batch) {
+	for _, part := range slices.Backward(parts) {
+		f.todo = append(f.todo, part.Uniform()...)
+	}
 }
 
 // settlement books the flush: of so many waiting rows with so many bytes,
@@ -224,8 +233,7 @@ func (f *flush) reject(part *tuple.Batch, refused []dest.Refusal) {
 			instead[i].Rows = append(instead[i].Rows, next)
 		}
 	}
-	slices.Reverse(instead)
-	f.todo = append(f.todo, instead...)
+	f.push(instead)
 }
 
 // split takes a refused part apart, or rejects its only row.

@@ -55,7 +55,7 @@ func (r *reducer) reduce(b *tuple.Batch) (again [][]tuple.Span, left *reduced) {
 		}
 		first := rows[lo]
 		if hi-lo > 1 {
-			decide := left.add(rows[lo:hi])
+			decide := left.add(rows[lo:hi], r.partial(b, rows[lo:hi]))
 			first = left.rows[decide[0]]
 			for i, row := range decide[1:] {
 				if i == len(again) {
@@ -86,10 +86,12 @@ type reduced struct {
 
 // add begins the contest of some rows of one key, which is above the ones
 // before, and returns those that decide.
-func (l *reduced) add(rows []tuple.Span) []int32 {
+func (l *reduced) add(rows []tuple.Span, partial bool) []int32 {
 	lo := int32(len(l.rows))
 	l.rows = append(l.rows, rows...)
-	l.contests = append(l.contests, l.newContest(lo, int32(len(l.rows))))
+	c := l.newContest(lo, int32(len(l.rows)))
+	c.partial = partial
+	l.contests = append(l.contests, c)
 	return l.decide(&l.contests[len(l.contests)-1])
 }
 
@@ -105,6 +107,9 @@ func (l *reduced) rejected(row tuple.Span) (instead []tuple.Span) {
 		return nil
 	}
 	l.link()
+	if c.partial {
+		return l.insteadOf(c, i)
+	}
 	l.remove(c, i)
 	decide := []int32{c.first, c.last}
 	if !l.oldest {

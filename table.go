@@ -22,6 +22,31 @@ type Table[T any] struct {
 // String returns the name of the destination table.
 func (t Table[T]) String() string { return t.shape.String() }
 
+// Optional is the type of a field that a row can leave out, which is neither NULL
+// nor a value: a new row gets the default that the column has in the database,
+// and a stored row keeps what it has. So rows can update some columns of theirs.
+// The zero value is left out:
+//
+//	type File struct {
+//		Path string                           `db:"path,key"`
+//		Size memdbwriter.Optional[int64]      `db:"size"`
+//		Note memdbwriter.Optional[*string]    `db:"note"` // a value, NULL or left out
+//	}
+//	w.Add(ctx, File{Path: "a", Size: memdbwriter.Some(int64(7))}) // leaves out Note
+//
+// A field that need not tell NULL from left out can have the option omitnil
+// instead: a nil pointer, an invalid sql.Null, or with nullzero the zero value,
+// is left out.
+//
+// Rows of one batch that leave out the same columns are written together, in a
+// transaction of their own: leave out few combinations of columns. Rows of one
+// key keep their order; of those that leave out different columns in turns each
+// is written. What is left out shows as NULL in Query's views.
+type Optional[T any] = tuple.Optional[T]
+
+// Some returns v as a field that the row has.
+func Some[T any](v T) Optional[T] { return Optional[T]{V: v, Set: true} }
+
 // ConflictPolicy says what happens to a row whose key the destination has.
 type ConflictPolicy = dest.Policy
 
@@ -107,6 +132,7 @@ func CreateTable(statements ...string) TableOption {
 //	insertonly  written when the row is new, never overwritten on conflict
 //	passive     written with an update, but no reason for one by itself
 //	nullzero    the zero value is NULL
+//	omitnil     what would be NULL is left out, see Optional
 //	json        any Go value, stored as JSON text
 //	type=T      T is PostgreSQL's type of the column, as in type=numeric(20,2):
 //	            CreateTable makes it so, and it decides about times (below)
@@ -147,7 +173,7 @@ func newTable[T any](name string, opts []TableOption) Table[T] {
 	t.codec = codec
 	t.shape.Keys = codec.Keys()
 	for _, f := range codec.Fields() {
-		t.shape.Columns = append(t.shape.Columns, dest.Column{Column: f.Column, InsertOnly: f.InsertOnly, Passive: f.Passive, SQL: f.SQL})
+		t.shape.Columns = append(t.shape.Columns, dest.Column{Column: f.Column, InsertOnly: f.InsertOnly, Passive: f.Passive, SQL: f.SQL, Absent: f.Absent})
 	}
 	if t.shape.Keys == 0 {
 		t.shape.Policy = dest.InsertOnly

@@ -257,5 +257,5 @@ func (d *destination) placeholder(n int, t tuple.Type) string {
 	if !d.postgres {
 		return fmt.Sprintf("?%d", n)
 	}
-	return fmt.Sprintf("$%d::text::%v", n, t)
+	return fmt.Sprintf("$%d::text::%v", n, t.SQL())
 }

@@ -123,11 +123,16 @@ func rowText(columns []tuple.Column, t []byte) string {
 	for i, c := range columns {
 		var field []byte
 		var null bool
+		absent := tuple.Absent(rest)
 		field, null, rest = tuple.Next(rest)
 		if i > 0 {
 			text = append(text, ' ')
 		}
 		text = append(append(text, printableName(c.Name)...), '=')
+		if absent {
+			text = append(text, "(left out)"...)
+			continue
+		}
 		if null {
 			text = append(text, "NULL"...)
 			continue

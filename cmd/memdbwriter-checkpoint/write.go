@@ -93,11 +93,12 @@ type pen struct {
 }
 
 // write has the effect of writing the rows one after another. Where only the
-// newest row of a key matters, only that one is sent. Otherwise, and when the
+// newest row of a key matters, only that one is sent. Otherwise (also where some
+// rows leave out columns that others of the batch have), and when the
 // destination refuses a row of which an older one must then be stored, the
 // batch is cut where a key comes again.
 func (p *pen) write(ctx context.Context, b *tuple.Batch) error {
-	if p.newestOnly() {
+	if p.newestOnly() && len(b.Uniform()) == 1 {
 		reduced := tuple.Batch{Data: b.Data, Rows: append([]tuple.Span(nil), b.Rows...)}
 		p.sort(&reduced)
 		err := p.attempt(ctx, &reduced)
@@ -169,7 +170,7 @@ func (p *pen) distinct(b *tuple.Batch) int {
 
 // isolate writes rows of which some may be refused, which are reported.
 func (p *pen) isolate(ctx context.Context, b *tuple.Batch) error {
-	todo := []*tuple.Batch{b} // the next one last
+	todo := b.Uniform() // the next one last
 	for len(todo) > 0 {
 		part := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]

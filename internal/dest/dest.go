@@ -30,6 +30,7 @@ type Column struct {
 	tuple.Column
 	InsertOnly bool // never overwritten on conflict
 	Passive    bool // written with an update, but no reason for one
+	Absent     bool // rows can leave it out, so a column that is made for it takes NULL
 
 	// SQL is PostgreSQL's type for the column if it has to be made; empty:
 	// that of Type.
@@ -61,6 +62,22 @@ type Table struct {
 	// DDL returns the statements that create the table in the dialect
 	// ("postgres", "sqlite"). Nil: derived from Columns and Keys.
 	DDL func(dialect string) []string
+}
+
+// Without is the table with the columns that a row of it has.
+func (t *Table) Without(row []byte) *Table {
+	bits := tuple.Absences(row)
+	if bits == nil {
+		return t
+	}
+	rest := *t
+	rest.Columns = nil
+	for i, c := range t.Columns {
+		if bits[i/8]&(1<<(i%8)) == 0 {
+			rest.Columns = append(rest.Columns, c)
+		}
+	}
+	return &rest
 }
 
 // ReplaceKeys is how many leading columns tell which older row a newer one
@@ -121,7 +138,8 @@ type Sink interface {
 	Check(ctx context.Context) error
 
 	// Write stores all rows of b in one transaction, or none. The rows are
-	// sorted by key and have each key once (InsertOnly: in arrival order). It
+	// sorted by key and have each key once (InsertOnly: in arrival order), and
+	// all of them leave out the same columns. It
 	// neither keeps nor changes b's memory. A nil error means that the rows
 	// are durable as far as the database promises it. Errors are *Error: one
 	// that concerns a single row is ClassRow, with that row's index where the

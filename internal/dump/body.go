@@ -197,14 +197,17 @@ func (b *body) appendTuple(dst []byte, literals []token) ([]byte, error) {
 	dst = tuple.AppendHeader(dst, len(b.mapping))
 	for i, from := range b.mapping {
 		c := &b.table.Columns[i]
-		var t token // NULL
+		t := token{kind: absentToken} // the row type did not have the column
 		if from.index >= 0 {
 			t = literals[from.index]
 		}
 		var err error
-		if t.kind == nullToken && !c.Nullable {
+		switch {
+		case t.kind == absentToken:
+			dst = tuple.AppendAbsent(dst)
+		case t.kind == nullToken && !c.Nullable:
 			err = errors.New("NULL where there must be a value")
-		} else {
+		default:
 			dst, err = b.values.appendField(dst, from.typ, c.Type, t)
 		}
 		if err == nil && len(dst)-start > tuple.MaxLen {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -211,11 +212,11 @@ func TestColumnsAreMatchedByName(t *testing.T) {
 		ID    int16   `db:"id,key"`
 	}
 	type widened struct {
-		ID    int64   `db:"id,key"`
-		New   *string `db:"new"`
-		Small int64   `db:"small"`
-		Float float64 `db:"float"`
-		Text  *string `db:"text"`
+		ID    int64                   `db:"id,key"`
+		New   tuple.Optional[*string] `db:"new"` // what the file does not have is absent, not NULL
+		Small int64                   `db:"small"`
+		Float float64                 `db:"float"`
+		Text  *string                 `db:"text"`
 	}
 	s := "x"
 	d := dirOf(t)
@@ -230,7 +231,7 @@ func TestColumnsAreMatchedByName(t *testing.T) {
 		}
 	}
 	check(tableOf(t, "files", reordered{&s, 0.1, 1 << 30, -1}, reordered{nil, float32(math.NaN()), 3, 2}))
-	check(tableOf(t, "files", widened{-1, nil, 1 << 30, float64(float32(0.1)), &s}, widened{2, nil, 3, math.NaN(), nil}))
+	check(tableOf(t, "files", widened{-1, tuple.Optional[*string]{}, 1 << 30, float64(float32(0.1)), &s}, widened{2, tuple.Optional[*string]{}, 3, math.NaN(), nil}))
 }
 
 func TestOtherColumnsAreRefused(t *testing.T) {
@@ -259,5 +260,27 @@ func TestOtherColumnsAreRefused(t *testing.T) {
 		if got.batch.Len() != 0 {
 			t.Error("rows came out all the same")
 		}
+	}
+}
+
+// What a row leaves out is NULL for who runs the file as SQL, and left out for
+// who loads it.
+func TestAbsentFieldsAreLeftOutAgain(t *testing.T) {
+	type row struct {
+		ID   int64                   `db:"id,key"`
+		Name tuple.Optional[string]  `db:"name"`
+		Note tuple.Optional[*string] `db:"note"`
+	}
+	d := dirOf(t)
+	table, batch := tableOf(t, "files", row{1, tuple.Optional[string]{}, tuple.Optional[*string]{Set: true}}, row{2, tuple.Optional[string]{V: "a", Set: true}, tuple.Optional[*string]{}})
+	info := dumped(t, d, meta(table), batch, Failed{Seq: 9, Tuple: batch.Tuple(0), First: created, Last: created})
+	text, err := os.ReadFile(info.Path)
+	if err != nil || !bytes.Contains(text, []byte(",NULL/*absent*/,NULL)")) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	got, _ := loaded(t, d, info.Path, table)
+	sameRows(t, &got.batch, batch)
+	if !bytes.Equal(got.failed[0].Tuple, batch.Tuple(0)) {
+		t.Errorf("failed row %q", got.failed[0].Tuple)
 	}
 }

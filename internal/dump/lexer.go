@@ -18,6 +18,7 @@ type kind uint8
 
 const (
 	nullToken   kind = iota
+	absentToken      // NULL for whoever runs the file: the row leaves the column out
 	numberToken      // digits, signs, points and exponents; whether it is a number is not said
 	textToken        // between single quotes
 	castToken        // a text as hexadecimal digits
@@ -65,7 +66,11 @@ func lexLiteral(src []byte, i int, t *token) (end int, err error) {
 		return lexNumber(src, i, t)
 	case c == 'N':
 		*t = token{kind: nullToken}
-		return skip(src, i, null)
+		if i, err = skip(src, i, null); err != nil || i == len(src) || src[i] != absent[0] {
+			return i, err
+		}
+		t.kind = absentToken
+		return skip(src, i, absent)
 	case c == 'x':
 		return lexHex(src, i, t, blobToken, "x'", "'")
 	case c == 'C':

@@ -28,6 +28,7 @@ import (
 //	x'00ff'                    bytea
 const (
 	null         = "NULL"
+	absent       = "/*absent*/" // behind null: the row leaves the column out
 	infinity     = "9e999"
 	castBefore   = "CAST(x'"
 	castAfter    = "' AS TEXT)"

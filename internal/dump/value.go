@@ -110,7 +110,7 @@ func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len
 type mapping []source
 
 type source struct {
-	index int        // of the column in the file; -1: not there, NULL
+	index int        // of the column in the file; -1: not there, absent
 	typ   tuple.Type // there
 }
 

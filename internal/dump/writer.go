@@ -190,8 +190,11 @@ func (w *Writer) fields(t []byte) error {
 	for i := range columns {
 		c := &columns[i]
 		w.buf = append(w.buf, ',')
+		isAbsent := tuple.Absent(rest)
 		f, isNull, rest = tuple.Next(rest)
 		switch {
+		case isAbsent:
+			w.buf = append(w.buf, null+absent...)
 		case !isNull:
 			if w.buf, err = appendLiteral(w.buf, c.Type, f); err != nil {
 				return fmt.Errorf("column %q: %w", c.Name, err)

@@ -67,6 +67,9 @@ func (p *plan) encodeText(buf []byte, b *tuple.Batch) (_ []byte, err error) {
 func (p *plan) textRow(buf []byte, i int, t []byte) ([]byte, error) {
 	rest := tuple.Fields(t)
 	for c := range p.columns {
+		for p.whole != nil && tuple.Absent(rest) {
+			_, _, rest = tuple.Next(rest)
+		}
 		var value []byte
 		var null bool
 		value, null, rest = tuple.Next(rest)

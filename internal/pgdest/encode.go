@@ -89,6 +89,9 @@ func (p *plan) checkRow(i int, t []byte) error {
 func (p *plan) appendFields(buf []byte, i int, t []byte) ([]byte, error) {
 	rest := tuple.Fields(t)
 	for c := range p.columns {
+		for p.whole != nil && tuple.Absent(rest) {
+			_, _, rest = tuple.Next(rest)
+		}
 		value, null, next := tuple.Next(rest)
 		col := &p.columns[c]
 		if err := col.check(value, null); err != nil {

@@ -46,6 +46,9 @@ func (s *Sink) isolate(ctx context.Context, pg *pgconn.PgConn, whole *tuple.Batc
 		}
 	}
 	p, err := s.currentPlan(ctx, pg, res)
+	if err == nil {
+		p, err = p.of(whole)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +91,9 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 		begin = sqltext.SQL{}
 	}
 	hints, trend := s.fashion.hints()
+	if p.whole != nil { // a constraint may be about a column that the rows leave out
+		hints, trend = nil, false
+	}
 	first := isolateRows
 	if trend || len(refused) > 0 { // the rows that are encoded have not been refused yet
 		first = b.Len()

@@ -3,13 +3,16 @@ package pgdest
 import (
 	"fmt"
 	"hash/fnv"
+	"sync"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// plan is how batches are written to a table of one shape. It is immutable.
+// plan is how batches are written to a table of one shape. It is immutable but
+// for the plans that it makes.
 type plan struct {
 	shape  *shape
 	server server      // for insert-only tables
@@ -24,6 +27,13 @@ type plan struct {
 	converts  bool
 	marked    bool // tuples that are not tuple.Plain need conversion
 	text      bool // COPY reads text: a column takes values that have no binary form
+
+	table *dest.Table
+	form  form
+	// For rows that leave out columns there are further plans, made when such
+	// rows come. whole is the one for rows that have all; nil: it is this.
+	whole  *plan
+	others sync.Map // of *plan, by tuple.Absences
 }
 
 type columnPlan struct {
@@ -32,10 +42,30 @@ type columnPlan struct {
 	notNull bool // the Go side has NULLs, the column takes none
 }
 
+// of returns the plan for the columns that the rows of b have, which are the same
+// for all of them.
+func (p *plan) of(b *tuple.Batch) (*plan, error) {
+	absences := tuple.Absences(b.Tuple(0))
+	if absences == nil {
+		return p, nil
+	}
+	if other, ok := p.others.Load(string(absences)); ok {
+		return other.(*plan), nil
+	}
+	other, err := newPlan(p.table.Without(b.Tuple(0)), p.shape, p.form)
+	if err != nil {
+		return nil, err
+	}
+	other.whole, other.server = p, p.server
+	other.converts, other.lastCheck = true, len(other.columns)
+	p.others.Store(string(absences), other)
+	return other, nil
+}
+
 // newPlan returns how to write the rows of t to a table of the shape, which
 // compare let pass.
 func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
-	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
+	p := &plan{table: t, form: f, shape: s, columns: make([]columnPlan, len(t.Columns))}
 	var defs, bases []sqltext.SQL // the columns of temporary tables
 	bySession := false
 	for i, c := range t.Columns {

@@ -84,6 +84,9 @@ func (s *Sink) write(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res
 // put encodes and sends the batch.
 func (s *Sink) put(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) error {
 	p, err := s.currentPlan(ctx, pg, res)
+	if err == nil {
+		p, err = p.of(b)
+	}
 	if err != nil {
 		return err
 	}
@@ -173,6 +176,9 @@ func (s *Sink) lookAgain(ctx context.Context, pg *pgconn.PgConn, p *plan, e *des
 		return e
 	case e.Class == dest.ClassRow && strings.HasPrefix(e.SQLState, "23") && e.SQLState != notNullViolation:
 		return e
+	}
+	if p.whole != nil {
+		p = p.whole
 	}
 	res.RoundTrips++
 	found, err := readShape(ctx, pg, s.table)

@@ -215,7 +215,7 @@ func createSQL(t *dest.Table) []sqltext.SQL {
 	nullable := false
 	for i, c := range t.Columns {
 		def := sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(c.SQLType()))
-		if !c.Nullable {
+		if !c.Nullable && !c.Absent {
 			def = sqltext.Format("{} NOT NULL", def)
 		}
 		defs = append(defs, def)

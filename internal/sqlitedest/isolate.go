@@ -88,7 +88,7 @@ func (s *sink) try(ctx context.Context, c *sql.Conn, b *tuple.Batch) (refused *d
 	if _, err := c.ExecContext(ctx, "SAVEPOINT isolate"); err != nil {
 		return nil, err
 	}
-	cause := s.insert(ctx, b)
+	cause := s.insert(ctx, c, b)
 	undo := ""
 	if cause != nil {
 		if refused = s.db.asError(cause); refused.Class != dest.ClassRow {

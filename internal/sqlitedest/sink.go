@@ -19,8 +19,9 @@ type sink struct {
 	table *dest.Table
 	log   *slog.Logger
 
-	stmt    *sql.Stmt // on the DB's connection; nil: the table must be checked
-	version int64     // of the file's schema when it was
+	stmt    *sql.Stmt            // on the DB's connection; nil: the table must be checked
+	others  map[string]*sql.Stmt // those for rows that leave out columns, by tuple.Absences
+	version int64                // of the file's schema when it was
 	rows    rows
 
 	receipts receipts
@@ -97,8 +98,8 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	if b.Len() == 0 {
 		return dest.Result{Way: way}, nil
 	}
-	_, err := s.store(ctx, b, func(*sql.Conn) putter {
-		return func(part *tuple.Batch) ([]dest.Refusal, error) { return nil, s.insert(ctx, part) }
+	_, err := s.store(ctx, b, func(c *sql.Conn) putter {
+		return func(part *tuple.Batch) ([]dest.Refusal, error) { return nil, s.insert(ctx, c, part) }
 	})
 	if err != nil {
 		return dest.Result{}, err
@@ -170,11 +171,11 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	stmt, err := c.PrepareContext(ctx, insertSQL(s.table))
+	stmt, err := c.PrepareContext(ctx, insertSQL(s.table, nil))
 	if err != nil {
 		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
 	}
-	s.stmt, s.version = stmt, version
+	s.stmt, s.version, s.others = stmt, version, map[string]*sql.Stmt{}
 	s.show(have)
 	s.db.sinks[s] = struct{}{}
 	return nil
@@ -232,14 +233,39 @@ func (s *sink) forget() error {
 	}
 	s.stmt, s.receipts.made = nil, false
 	delete(s.db.sinks, s)
-	return stmt.Close()
+	err := stmt.Close()
+	for _, other := range s.others {
+		err = errors.Join(err, other.Close())
+	}
+	return err
+}
+
+// statement returns the one for the columns that the rows of b have.
+func (s *sink) statement(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*sql.Stmt, error) {
+	absences := tuple.Absences(b.Tuple(0))
+	if absences == nil {
+		return s.stmt, nil
+	}
+	stmt := s.others[string(absences)]
+	if stmt == nil {
+		var err error
+		if stmt, err = c.PrepareContext(ctx, insertSQL(s.table, absences)); err != nil {
+			return nil, fmt.Errorf("prepare a statement for table %q: %w", s.table.Name, err)
+		}
+		s.others[string(absences)] = stmt
+	}
+	return stmt, nil
 }
 
 // insert stores b in the caller's transaction.
-func (s *sink) insert(ctx context.Context, b *tuple.Batch) error {
+func (s *sink) insert(ctx context.Context, c *sql.Conn, b *tuple.Batch) error {
+	stmt, err := s.statement(ctx, c, b)
+	if err != nil {
+		return err
+	}
 	s.rows.show(b)
 	s.db.source.Serve(&s.rows)
-	_, err := s.stmt.ExecContext(ctx)
+	_, err = stmt.ExecContext(ctx)
 	s.db.source.Serve(nil)
 	s.rows.batch = nil
 	if err != nil && s.rows.err != nil {
@@ -273,7 +299,7 @@ func (s *sink) locate(ctx context.Context, c *sql.Conn, b *tuple.Batch, e *dest.
 	row := -1
 	err := transact(ctx, c, func() error {
 		for row = range b.Len() {
-			if err := s.insert(ctx, b.Slice(row, row+1)); err != nil {
+			if err := s.insert(ctx, c, b.Slice(row, row+1)); err != nil {
 				return err
 			}
 		}

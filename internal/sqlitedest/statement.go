@@ -8,14 +8,19 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// insertSQL is the statement that stores a batch.
+// insertSQL is the statement that stores a batch whose rows leave out the columns
+// of absences (see tuple.Absences).
 //
 // The table goes by an alias, because it may be called "excluded". Texts are
 // compared by their bytes, whatever the collation of the column: one that
 // differs in case only has changed all the same.
-func insertSQL(t *dest.Table) string {
+func insertSQL(t *dest.Table, absences []byte) string {
+	leftOut := func(i int) bool { return absences != nil && absences[i/8]&(1<<(i%8)) != 0 }
 	var names, sources []string
 	for i, c := range t.Columns {
+		if leftOut(i) {
+			continue
+		}
 		names = append(names, dest.Quote(c.Name))
 		sources = append(sources, fmt.Sprintf("c%d", i))
 	}
@@ -36,7 +41,7 @@ func insertSQL(t *dest.Table) string {
 		case i < t.Keys:
 			keys = append(keys, name+binary)
 			continue
-		case c.InsertOnly:
+		case c.InsertOnly, leftOut(i):
 			continue
 		case !c.Passive:
 			stored = append(stored, "stored."+name)
@@ -67,7 +72,7 @@ func createSQL(t *dest.Table) []string {
 	guard := t.Guard
 	for i, c := range t.Columns {
 		part := dest.Quote(c.Name) + " " + declared[c.Type]
-		if i < t.Keys || !c.Nullable {
+		if i < t.Keys || !c.Nullable && !c.Absent {
 			part += " NOT NULL"
 		}
 		if i < t.Keys {

@@ -13,6 +13,7 @@ type TaggedColumn struct {
 	InsertOnly bool   // never overwritten on conflict
 	Passive    bool   // written with an update, but no reason for one
 	SQL        string // PostgreSQL's type for a column that is made for the field
+	Absent     bool   // a row can leave it out
 }
 
 // Codec turns values of the struct type T into tuples and back. It is made

@@ -26,16 +26,28 @@ func (p *plan) decode(t []byte, row unsafe.Pointer) error {
 		f := &p.fields[i]
 		var value []byte
 		var null bool
+		left := Absent(rest)
 		value, null, rest = Next(rest)
+		if left && !f.Key {
+			f.leaveOut(row)
+			continue
+		}
 		marked = marked || f.Type == Local && len(value) == localSize
 		if err := f.decode(row, value, null); err != nil {
 			return fmt.Errorf("column %q (field %s): %w", f.Name, f.goName, err)
 		}
 	}
-	if marked == Plain(t) {
+	if marked != (t[0]&localBit != 0) {
 		return malformed("the mark for offsets is wrong")
 	}
 	return nil
+}
+
+// leaveOut makes a field what it is when a row leaves it out: its zero value. That
+// is so for any field, since an earlier version of the row type may not have had
+// it.
+func (f *field) leaveOut(row unsafe.Pointer) {
+	reflect.NewAt(f.goType, unsafe.Add(row, f.off)).Elem().SetZero()
 }
 
 // decode sets the field of the struct at row, whatever was in it.
@@ -43,8 +55,14 @@ func (f *field) decode(row unsafe.Pointer, value []byte, null bool) error {
 	v := reflect.NewAt(f.goType, unsafe.Add(row, f.off))
 	v.Elem().SetZero()
 	switch {
-	case null && !f.Nullable:
+	case null && !f.Nullable && !f.omitNil: // with omitnil, an earlier version of the row type may have had it
 		return malformed("NULL")
+	case null && f.optional:
+		*(*bool)(unsafe.Add(row, f.off+f.setOff)) = true
+		if f.op != opValuer || len(f.path) > 1 {
+			return nil
+		}
+		return f.scan(v.Elem().Field(0).Addr(), nil)
 	case null && f.op == opValuer && len(f.path) == 0 && !f.nullzero:
 		return f.scan(v, nil)
 	case null:

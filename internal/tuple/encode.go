@@ -32,6 +32,9 @@ func (p *plan) append(dst []byte, row, shared unsafe.Pointer) ([]byte, error) {
 		if f.Type == Local && len(dst)-from == 4+localSize {
 			dst[start] |= localBit
 		}
+		if f.Absent && fault == nil && Absent(dst[from:]) {
+			dst[start] |= absentBit
+		}
 		if fault == nil && len(dst)-start > MaxLen {
 			fault = &FieldError{Reason: fmt.Sprintf("with it the row has %d bytes, %d are the limit", len(dst)-start, MaxLen)}
 		}
@@ -51,7 +54,7 @@ func (p *plan) append(dst []byte, row, shared unsafe.Pointer) ([]byte, error) {
 func (f *field) append(dst []byte, row unsafe.Pointer) ([]byte, *FieldError) {
 	p := f.locate(row)
 	if p == nil {
-		return f.appendNull(dst)
+		return f.appendNull(dst, row)
 	}
 	switch f.op {
 	case opBool:
@@ -99,9 +102,12 @@ func (f *field) append(dst []byte, row unsafe.Pointer) ([]byte, *FieldError) {
 	}
 }
 
-func (f *field) appendNull(dst []byte) ([]byte, *FieldError) {
+func (f *field) appendNull(dst []byte, row unsafe.Pointer) ([]byte, *FieldError) {
 	if f.Key {
 		return dst, &FieldError{Value: "NULL", Reason: "a key column cannot be NULL"}
+	}
+	if f.Absent && f.leavesOut(row) {
+		return AppendAbsent(dst), nil
 	}
 	return appendNull(dst), nil
 }

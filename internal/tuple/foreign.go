@@ -19,11 +19,11 @@ import (
 func (f *field) appendForeign(dst []byte, shared unsafe.Pointer) ([]byte, *FieldError) {
 	p := f.locate(shared)
 	if p == nil {
-		return f.appendNull(dst)
+		return f.appendNull(dst, shared)
 	}
 	v := reflect.NewAt(f.leaf, p)
 	if f.nullzero && v.Elem().IsZero() {
-		return f.appendNull(dst)
+		return f.appendNull(dst, shared)
 	}
 	start := len(dst)
 	out, null, err := f.callEncoder(appendLen(dst, 0), v.Interface())
@@ -31,7 +31,7 @@ func (f *field) appendForeign(dst []byte, shared unsafe.Pointer) ([]byte, *Field
 		return dst, &FieldError{Value: shorten(f.leaf.String(), maxShown), Reason: shorten(fmt.Sprint(err), maxReason), Err: err}
 	}
 	if null {
-		return f.appendNull(dst)
+		return f.appendNull(dst, shared)
 	}
 	value := out[start+4:]
 	var fault string

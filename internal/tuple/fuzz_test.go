@@ -62,7 +62,7 @@ func FuzzDecodeCanonical(f *testing.F) {
 	f.Add(appended(f, c, simple{7, "/data", true, -1, 1, &s, []byte{}, &at, sql.Null[uint16]{V: 1, Valid: true}, [16]byte{1}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var row simple
-		if c.Decode(b, &row) != nil {
+		if c.Decode(b, &row) != nil || Absences(b) != nil { // a field that cannot be left out comes back as zero
 			return
 		}
 		if again := appended(t, c, row); !bytes.Equal(again, b) {

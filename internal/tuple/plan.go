@@ -31,6 +31,11 @@ type field struct {
 	off      uintptr      // in the struct
 	nullzero bool         // the zero value is NULL, and the form cannot say so
 	always   bool         // the value is in the struct itself and never NULL
+
+	omitNil   bool    // what would be NULL is left out
+	optional  bool    // it is an Optional
+	setOff    uintptr // of its Set, in it
+	innerNull bool    // what is in it can be NULL
 }
 
 func newPlan(t reflect.Type) (*plan, error) {
@@ -142,6 +147,9 @@ func newField(sf reflect.StructField, text string) (field, error) {
 	f.nullzero = tag.nullZero && len(f.path) == 0
 	f.always = !f.nullzero && len(f.path) == 0
 	f.Nullable = !f.Key && (f.nullzero || len(f.path) > 0 || f.op == opValuer || f.op == opPG)
+	if err := f.setOptional(sf.Type, tag.omitNil); err != nil {
+		return field{}, fmt.Errorf("column %q: %w", column, err)
+	}
 	return f, nil
 }
 

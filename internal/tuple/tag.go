@@ -8,7 +8,7 @@ import (
 
 // tag is what stands behind the name of a column in a db tag.
 type tag struct {
-	key, insertOnly, passive, nullZero, json bool
+	key, insertOnly, passive, nullZero, omitNil, json bool
 
 	sql  string // the option type
 	base string // the same as PostgreSQL's short name, without length and precision
@@ -32,10 +32,12 @@ func parseTag(options string) (t tag, err error) {
 			t.passive = true
 		case option == "nullzero":
 			t.nullZero = true
+		case option == "omitnil":
+			t.omitNil = true
 		case option == "json":
 			t.json = true
 		default:
-			return t, fmt.Errorf("unknown option %q; there are key, insertonly, passive, nullzero, json and type=...", option)
+			return t, fmt.Errorf("unknown option %q; there are key, insertonly, passive, nullzero, omitnil, json and type=...", option)
 		}
 	}
 	return t, nil

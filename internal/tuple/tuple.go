@@ -14,11 +14,16 @@
 //		} field[fields]
 //	}
 //
-// The one exception are Local fields, times that keep their offset from UTC: a
-// tuple that has one with an offset has the bit localBit in its field count,
-// and must be converted before it is sent (see Plain).
+// Local fields, times that keep their offset from UTC, and absent fields are not
+// for COPY. A tuple with such a field has the bit marked in its field count, and
+// must be converted before it is sent (see Plain).
 //
-// The key columns come first, so that the bytes of a row's key are one
+// A field that is absent is neither NULL nor a value: a new row gets the default
+// of its column, and a stored one keeps what it has. A destination leaves out the
+// columns that the rows of a batch leave out, which are the same for all of them
+// (see Uniform).
+//
+// The key columns come first and are never absent, so that the bytes of a row's key are one
 // contiguous prefix of the tuple (see Key).
 package tuple
 
@@ -154,6 +159,55 @@ func (b *Batch) Bytes() int64 {
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { b.Data, b.Rows = b.Data[:0], b.Rows[:0] }
 
+// absent is the length of a field that is neither NULL nor a value.
+const absent = -2
+
+// Absent tells whether the first field of fields is absent. For Next such a
+// field is NULL.
+func Absent(fields []byte) bool { return binary.BigEndian.Uint32(fields) == 1<<32+absent }
+
+// Absences returns which fields of a tuple are absent, a bit for each; nil if
+// none is.
+func Absences(t []byte) []byte {
+	if t[0]&absentBit == 0 {
+		return nil
+	}
+	bits := make([]byte, (count(t)+7)/8)
+	for i, rest := 0, Fields(t); len(rest) > 0; i++ {
+		if Absent(rest) {
+			bits[i/8] |= 1 << (i % 8)
+		}
+		_, _, rest = Next(rest)
+	}
+	return bits
+}
+
+// Uniform cuts b into batches whose rows leave out the same fields, in the order
+// of their first rows. The rows of each keep their order; the parts share the
+// memory of b's tuples. It is b itself if no row leaves out any.
+func (b *Batch) Uniform() []*Batch {
+	i := 0
+	for i < b.Len() && b.Data[b.Rows[i].Off]&absentBit == 0 {
+		i++
+	}
+	if i == b.Len() {
+		return []*Batch{b}
+	}
+	var parts []*Batch
+	index := map[string]int{}
+	for i := range b.Rows {
+		bits := string(Absences(b.Tuple(i)))
+		at, ok := index[bits]
+		if !ok {
+			at = len(parts)
+			index[bits] = at
+			parts = append(parts, &Batch{Data: b.Data})
+		}
+		parts[at].Rows = append(parts[at].Rows, b.Rows[i])
+	}
+	return parts
+}
+
 // Next splits the first field off fields, the part of a tuple after its field
 // count or what an earlier call returned as rest. null tells NULL from empty.
 // It must only be given well-formed tuples (see Check).
@@ -191,19 +245,28 @@ func Key(t []byte, n int) []byte {
 	return t[2:end]
 }
 
-// localBit is in the first byte of a tuple that is not Plain.
-const localBit = 0x40
+// Marks in the first byte of a tuple that is not Plain.
+const (
+	localBit  = 0x40 // it has Local fields with an offset
+	absentBit = 0x20 // it has absent fields
+	marks     = localBit | absentBit
+)
 
-// Plain reports whether the bytes of a tuple can be sent as they are. If not,
-// it has Local fields with an offset.
-func Plain(t []byte) bool { return t[0]&localBit == 0 }
+// Plain reports whether the bytes of a tuple can be sent as they are.
+func Plain(t []byte) bool { return t[0]&marks == 0 }
+
+// count is the number of fields.
+func count(t []byte) int { return int(int16(binary.BigEndian.Uint16(t) &^ (marks << 8))) }
 
 // Mark makes a whole tuple of one that was put together of a header and of
-// fields of the columns, and takes the mark off one that need not have it.
+// fields of the columns, and takes off the marks that it need not have.
 func Mark(t []byte, cols []Column) {
-	t[0] &^= localBit
+	t[0] &^= marks
 	rest := Fields(t)
 	for _, c := range cols {
+		if Absent(rest) {
+			t[0] |= absentBit
+		}
 		var value []byte
 		if value, _, rest = Next(rest); c.Type == Local && len(value) == localSize {
 			t[0] |= localBit
@@ -220,10 +283,10 @@ func Check(t []byte, fields int) error {
 	if len(t) < 2 {
 		return fmt.Errorf("%w: %d bytes, shorter than a field count", ErrMalformed, len(t))
 	}
-	if n := int(int16(binary.BigEndian.Uint16(t) &^ (localBit << 8))); n != fields {
+	if n := count(t); n != fields {
 		return fmt.Errorf("%w: %d fields, want %d", ErrMalformed, n, fields)
 	}
-	rest := t[2:]
+	rest, sparse := t[2:], false
 	for i := range fields {
 		if len(rest) < 4 {
 			return fmt.Errorf("%w: ends inside the length of field %d", ErrMalformed, i)
@@ -233,6 +296,9 @@ func Check(t []byte, fields int) error {
 		switch {
 		case n == -1:
 			continue
+		case n == absent:
+			sparse = true
+			continue
 		case n < 0 || n > int64(len(rest)):
 			return fmt.Errorf("%w: field %d claims %d bytes, %d are left", ErrMalformed, i, n, len(rest))
 		}
@@ -240,6 +306,9 @@ func Check(t []byte, fields int) error {
 	}
 	if len(rest) != 0 {
 		return fmt.Errorf("%w: %d bytes after the last field", ErrMalformed, len(rest))
+	}
+	if sparse != (t[0]&absentBit != 0) {
+		return fmt.Errorf("%w: the mark of absent fields is wrong", ErrMalformed)
 	}
 	return nil
 }

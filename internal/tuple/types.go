@@ -103,12 +103,17 @@ var kinds = map[reflect.Kind]form{
 // the order that the comment of Codec gives.
 func formOf(t reflect.Type, tag *tag) (form, error) {
 	if t.Kind() == reflect.Pointer {
+		if isOptional(t.Elem()) {
+			return form{}, fmt.Errorf("%v: a pointer to an Optional has two ways to be left out; make it an Optional of a pointer", t)
+		}
 		if t.Elem().Kind() == reflect.Pointer && !tag.json {
 			return form{}, fmt.Errorf("%v is a pointer to a pointer", t)
 		}
 		return via(step{kind: stepPointer}, t.Elem(), tag)
 	}
 	switch {
+	case isOptional(t):
+		return via(step{kind: stepValid, off: t.Field(1).Offset}, t.Field(0).Type, tag)
 	case t == rawJSONType:
 		return form{typ: JSON, op: opRawJSON, leaf: t, path: []step{{kind: stepSlice}}}, nil
 	case tag.json:
