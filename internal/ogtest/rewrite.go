@@ -25,7 +25,7 @@ var pgColumns = strings.Fields("attidentity attgenerated attmissingval atthasmis
 
 // catalogues are those that the stand-in takes for the same in both.
 var catalogues = strings.Fields(`pg_catalog pg_temp pg_toast pg_class pg_rewrite pg_namespace pg_attribute pg_attrdef pg_type
-	pg_index pg_constraint pg_database pg_am pg_roles pg_tables pg_indexes pg_description pg_inherits`)
+	pg_index pg_depend pg_constraint pg_database pg_am pg_roles pg_tables pg_indexes pg_description pg_inherits`)
 
 // informationSchema are the views with the same shape in both (opengauss.md 8).
 var informationSchema = strings.Fields("columns tables table_constraints key_column_usage schemata")
@@ -40,7 +40,7 @@ var functions = strings.Fields(`count sum min max avg bool_and bool_or every coa
 	strpos md5 abs round floor ceil ceiling trunc sqrt power mod random generate_series unnest array_agg string_agg
 	array_length array_upper pg_sleep current_database current_schema current_schemas pg_get_expr format_type
 	pg_get_indexdef pg_get_constraintdef pg_table_is_visible has_schema_privilege has_database_privilege
-	has_column_privilege has_table_privilege pg_is_in_recovery pg_advisory_lock pg_advisory_xact_lock
+	has_column_privilege has_table_privilege has_sequence_privilege pg_is_in_recovery pg_advisory_lock pg_advisory_xact_lock
 	pg_advisory_unlock pg_advisory_unlock_all pg_try_advisory_lock pg_try_advisory_xact_lock txid_current nextval
 	currval lastval setval to_char to_number to_date to_timestamp date_trunc date_part extract age repeat lpad rpad
 	left right chr ascii encode decode quote_ident quote_literal row_number rank dense_rank lag lead first_value

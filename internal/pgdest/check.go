@@ -53,6 +53,10 @@ const mendHint = "to fix it: "
 func compare(t *dest.Table, s *shape) error {
 	m := &mismatches{}
 	switch {
+	case !s.exists && s.lookalike != "":
+		m.advise("the table does not exist, but %q does, which differs in the case of its letters: PostgreSQL folds names to lower case "+
+			"unless they are quoted, so give the table's name as it is there", s.lookalike)
+		return m.err()
 	case !s.exists:
 		for _, ddl := range tableDDL(t, s) {
 			m.mend = append(m.mend, strings.TrimRight(ddl.String(), "; \n"))

@@ -30,10 +30,10 @@ func (s *Sink) Isolate(ctx context.Context, b *tuple.Batch) (dest.Result, []dest
 		return err
 	})
 	if err != nil {
-		return res, nil, s.fail(err)
+		return res, nil, sinkError(err)
 	}
 	for i := range refused {
-		refused[i].Err = dest.AsError(s.fail(refused[i].Err))
+		refused[i].Err = dest.AsError(refused[i].Err)
 	}
 	return res, refused, nil
 }

@@ -24,10 +24,11 @@ type shape struct {
 	kind        string // pg_class.relkind
 	schema      string
 	name        string
-	hasSchema   bool // the schema is there: the named one, or the first of the search path
-	schemaUsage bool // may use the schema
-	mayTemp     bool // may create temporary tables
-	programs    bool // may tell the rows of a batch apart by a program of ours
+	lookalike   string // a table whose name differs in letter case only, if this one does not exist
+	hasSchema   bool   // the schema is there: the named one, or the first of the search path
+	schemaUsage bool   // may use the schema
+	mayTemp     bool   // may create temporary tables
+	programs    bool   // may tell the rows of a batch apart by a program of ours
 	database    string
 	user        string
 	columns     map[string]column
@@ -110,7 +111,7 @@ func (s *shape) inPrimaryKey(name string) bool {
 
 // What the catalogue's answers are made of.
 const (
-	relationKinds = "osssbbssbb"
+	relationKinds = "osssbbssbbs"
 	columnKinds   = "ssoibbbbsbiobbbsb"
 	keyKinds      = "isbbsobbbs"
 	factKinds     = "ss"
@@ -177,7 +178,7 @@ func (s *shape) setRelation(r record) {
 	s.exists, s.schema, s.name, s.kind = r[0] != "", r[1], r[2], r[3]
 	s.schemaUsage, s.mayTemp = r.is(4), r.is(5)
 	s.database, s.user, s.hasSchema = r[6], r[7], r.is(8)
-	s.programs = r.is(9)
+	s.programs, s.lookalike = r.is(9), r[10]
 }
 
 func readColumn(r record) (name string, c column) {

@@ -43,7 +43,7 @@ const maxKept = 64 << 20
 
 // Check looks at the table, creating it if that was asked for.
 func (s *Sink) Check(ctx context.Context) error {
-	return s.fail(s.withConn(ctx, func(pg *pgconn.PgConn) error {
+	return sinkError(s.withConn(ctx, func(pg *pgconn.PgConn) error {
 		s.plan.Store(nil)
 		_, err := s.currentPlan(ctx, pg, new(dest.Result))
 		return err
@@ -60,7 +60,7 @@ func (s *Sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 		return res, &dest.Error{Class: dest.ClassRow, Row: -1, Err: errSuspects}
 	}
 	err := s.withConn(ctx, func(pg *pgconn.PgConn) error { return s.write(ctx, pg, b, &res) })
-	return res, s.fail(err)
+	return res, sinkError(err)
 }
 
 // write stores the batch through one connection.
@@ -211,6 +211,9 @@ func (s *Sink) currentPlan(ctx context.Context, pg *pgconn.PgConn, res *dest.Res
 	if err := compare(s.table, found); err != nil {
 		return nil, err
 	}
+	if err := checkSequences(ctx, pg, s.table, found, res); err != nil {
+		return nil, err
+	}
 	f, err := s.chooseForm(ctx, pg, found, res)
 	if err != nil {
 		return nil, err
@@ -251,7 +254,7 @@ func (s *Sink) find(ctx context.Context, pg *pgconn.PgConn, res *dest.Result) (*
 	for attempt := 1; ; attempt++ {
 		res.RoundTrips++
 		found, err := readShape(ctx, pg, s.table)
-		if err != nil || found.exists || !s.table.Create {
+		if err != nil || found.exists || !s.table.Create || found.lookalike != "" {
 			return found, err
 		}
 		res.RoundTrips++
@@ -275,14 +278,12 @@ func lostRace(err error) bool {
 	return errors.As(err, &pe) && slices.Contains([]string{"42P07", "42P06", "42710", uniqueViolation}, pe.Code)
 }
 
-// fail adds to an error what every error of a Sink says: which table, where.
-func (s *Sink) fail(err error) error {
+// sinkError makes every error of a Sink a *dest.Error.
+func sinkError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := *dest.AsError(err)
-	e.Err = fmt.Errorf("table %s in %s: %w", s.table, s.db, e.Err)
-	return &e
+	return dest.AsError(err)
 }
 
 // Close has nothing to release: connections belong to the DB.

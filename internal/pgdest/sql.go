@@ -29,8 +29,12 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 			pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
 			pg_catalog.current_database(), current_user,
 			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{}),
-			{}
-		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`, schema, d.programs, from)
+			{},
+			CASE WHEN c.oid IS NULL THEN (SELECT pg_catalog.min(c.relname::pg_catalog.text)
+				FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid`+eq+`c.relnamespace
+				WHERE pg_catalog.lower(c.relname::pg_catalog.text)`+eq+`pg_catalog.lower({}) AND c.relkind`+eq+`ANY ('{r,p,v,f}') AND {}) END
+		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`,
+		schema, d.programs, sqltext.Literal(t.Name), where, from)
 
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.
