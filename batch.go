@@ -219,10 +219,14 @@ func (w *BatchDBWriter[T]) ForceSync(ctx context.Context) error {
 	return w.rejected()
 }
 
-// rejected returns the failed rows, joined, or nil if there are none. Called
+// rejected returns the error of the failed rows, or nil if there are none. Called
 // with the turn.
 func (w *BatchDBWriter[T]) rejected() error {
-	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], int64(len(w.failed)))
+	states := map[string]int64{}
+	for i := range w.failed {
+		states[w.failed[i].SQLState]++
+	}
+	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], states)
 }
 
 // Stop writes what is left and ends the writer. Its errors are those of

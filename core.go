@@ -18,8 +18,8 @@ const (
 	maxListed = 100
 	// retryMinDelay is the first pause after a failed attempt.
 	retryMinDelay = 100 * time.Millisecond
-	// loginRetryDelay is the least pause after the server refused the login:
-	// some lock an account that fails too often.
+	// loginRetryDelay is the least pause after a server that locks accounts has
+	// refused the login more than once.
 	loginRetryDelay = 15 * time.Minute
 )
 
@@ -81,6 +81,9 @@ func (c *core) check(ctx context.Context) error {
 // destinationError gives a sink's error the place, and the public sentinel if
 // it is about the table as a whole.
 func (c *core) destinationError(e *dest.Error) error {
+	if errors.Is(e, dest.ErrClosed) {
+		return fmt.Errorf("%w: %s at %s: %w", ErrDestination, c.table.String(), c.destination, ErrClosed)
+	}
 	if e.Class == dest.ClassTable {
 		return fmt.Errorf("%w: %s at %s: %w", ErrDestination, c.table.String(), c.destination, e)
 	}
@@ -95,8 +98,10 @@ func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, er
 	switch {
 	case e.Class != dest.ClassTable:
 		delay = retryDelay(n, delay)
-	case strings.HasPrefix(e.SQLState, "28"):
+	case e.Locks:
 		state, delay = StateBlocked, max(delay, loginRetryDelay)
+	case strings.HasPrefix(e.SQLState, "28"): // of a login, whose password may just be changing
+		state, delay = StateBlocked, retryDelay(n, delay)
 	default:
 		state = StateBlocked
 	}
@@ -126,24 +131,22 @@ func (c *core) unsynced(s SyncStatus, cause error) error {
 		ErrUnsynced, c.table.String(), s.Pending, s.Failed, s.Total+s.Recovered, cause)
 }
 
-// failedRows joins failed rows, of which there are count and the first
-// maxListed are given, into one error. It is nil without any.
-func (c *core) failedRows(first []stage.Failure, count int64) error {
+// failedRows is the error of rows that the destination refused, of which there are
+// as many of each SQLSTATE as states says and the first maxListed are given. It is
+// nil without any.
+func (c *core) failedRows(first []stage.Failure, states map[string]int64) error {
 	if len(first) == 0 {
 		return nil
 	}
-	errs := make([]error, 0, len(first)+1)
+	e := &failedRowsError{table: c.table.String(), states: states}
 	for i := range first {
-		errs = append(errs, c.rowError(&first[i]))
+		e.first = append(e.first, c.rowError(&first[i]))
 	}
-	if more := count - int64(len(first)); more > 0 {
-		errs = append(errs, fmt.Errorf("and %d more", more))
-	}
-	return fmt.Errorf("%w: %d of %s:\n%w", ErrRowsFailed, count, c.table.String(), errors.Join(errs...))
+	return e
 }
 
 func (c *core) rowError(f *stage.Failure) *RowError {
-	return rowError(&c.table, f.Tuple, f.Column, f.SQLState, errors.New(f.Message))
+	return rowError(&c.table, f.Tuple, &dest.Error{Column: f.Column, Constraint: f.Constraint, SQLState: f.SQLState, Err: errors.New(f.Message)})
 }
 
 func tupleColumns(t *dest.Table) []tuple.Column {

@@ -296,10 +296,12 @@ func (e *engine) failed(upTo int64) error {
 	if e.disk != nil {
 		upTo = max(upTo, e.disk.known)
 	}
-	if i := slices.IndexFunc(page, func(f stage.Failure) bool { return f.Seq > upTo }); i >= 0 {
-		page, count = page[:i], int64(i)
+	page = slices.DeleteFunc(page, func(f stage.Failure) bool { return f.Seq > upTo })
+	states, err := e.store.FailureStates(upTo)
+	if err != nil {
+		return fmt.Errorf("%w: %d of %s, which cannot be counted: %w", ErrRowsFailed, count, e.table.String(), err)
 	}
-	return e.failedRows(page, count)
+	return e.failedRows(page, states)
 }
 
 func (e *engine) status() SyncStatus {

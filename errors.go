@@ -1,8 +1,11 @@
 package memdbwriter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -23,6 +26,11 @@ var (
 	// right is not granted, the password is wrong. The message says how to
 	// fix it: the Go field that fits the column, or a statement that only adds.
 	ErrDestination = errors.New("memdbwriter: the destination cannot take the rows")
+
+	// ErrClosed is wrapped, with ErrDestination, by every method that needs the
+	// destination once that, or the pool that it was made of, is closed. No
+	// retry opens it again. Rows are where they were.
+	ErrClosed = dest.ErrClosed
 )
 
 // Returned when a row is added.
@@ -44,8 +52,9 @@ var (
 	// memory. The message has the counts and the last error.
 	ErrUnsynced = errors.New("memdbwriter: rows are not in the destination")
 
-	// ErrRowsFailed is wrapped when the destination refused rows, together
-	// with a *RowError for each of the first of them. SyncErrors lists all.
+	// ErrRowsFailed is wrapped when the destination refused rows, together with
+	// a *RowError for each of the first hundred. The message counts them by
+	// SQLSTATE and has the first one's error. SyncErrors lists all.
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
 
 	// ErrStopInHook is returned by Stop when it is called with the context that
@@ -85,11 +94,12 @@ func tooManyFailed(n int64) error {
 // database could take, ForceSync and SyncErrors for one that the destination
 // refused. Find it with errors.As.
 type RowError struct {
-	Table    string // destination table
-	Column   string // where it is known
-	Key      string // the row's key columns and their values, shortened; empty when the table has no key
-	SQLState string // the database's five-character code, empty when the row never got there
-	Err      error  // the reason
+	Table      string // destination table
+	Column     string // where it is known
+	Constraint string // that the row violates, where it is known
+	Key        string // the row's key columns and their values, shortened; the first columns when the table has no key
+	SQLState   string // the database's five-character code, empty when the row never got there
+	Err        error  // the reason
 }
 
 // Error gives table, key, column and reason in one line.
@@ -115,3 +125,41 @@ func (e *RowError) Error() string {
 
 // Unwrap returns the reason.
 func (e *RowError) Unwrap() error { return e.Err }
+
+// failedRowsError is the error that wraps ErrRowsFailed.
+type failedRowsError struct {
+	table  string
+	states map[string]int64 // how many rows by SQLSTATE
+	first  []*RowError
+}
+
+// Error counts the rows by SQLSTATE, and has the first one's error.
+func (e *failedRowsError) Error() string {
+	var total int64
+	for _, n := range e.states {
+		total += n
+	}
+	return fmt.Sprintf("%v: %d of %s (%s), the first: %v", ErrRowsFailed, total, e.table, countStates(e.states), e.first[0])
+}
+
+// Unwrap returns ErrRowsFailed and the first rows' errors.
+func (e *failedRowsError) Unwrap() []error {
+	errs := []error{ErrRowsFailed}
+	for _, row := range e.first {
+		errs = append(errs, row)
+	}
+	return errs
+}
+
+// countStates says how many rows failed with which SQLSTATE, the most frequent
+// first.
+func countStates(states map[string]int64) string {
+	byNumber := slices.SortedFunc(maps.Keys(states), func(a, b string) int {
+		return cmp.Or(cmp.Compare(states[b], states[a]), cmp.Compare(a, b))
+	})
+	var parts []string
+	for _, state := range byNumber {
+		parts = append(parts, fmt.Sprintf("%d with %s", states[state], cmp.Or(state, "no SQLSTATE")))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -126,7 +126,7 @@ func (f *flush) failures() []stage.Failure {
 	kept := make([]stage.Failure, len(f.failed))
 	for i, r := range f.failed {
 		kept[i] = stage.Failure{
-			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column,
+			Seq: r.span.Seq, Tuple: r.tuple, SQLState: r.err.SQLState, Column: r.err.Column, Constraint: r.err.Constraint,
 			Message: r.err.Error(), Attempts: 1, First: now, Last: now,
 		}
 	}

@@ -30,8 +30,14 @@ func (s *syncer) report(ev SyncEvent) {
 
 // logStopped logs the end of a writer.
 func (c *core) logStopped(s SyncStatus, err error) {
-	c.cfg.Logger.Info("writer stopped", "table", c.table.String(), "total", s.Total, "synced", s.Synced,
-		"superseded", s.Superseded, "skipped", s.Skipped, "failed", s.Failed, "discarded", s.Discarded, "unsynced", s.Pending, "error", err)
+	attrs := []any{
+		"table", c.table.String(), "total", s.Total, "synced", s.Synced, "superseded", s.Superseded,
+		"skipped", s.Skipped, "failed", s.Failed, "discarded", s.Discarded, "unsynced", s.Pending,
+	}
+	if err != nil {
+		attrs = append(attrs, "error", err)
+	}
+	c.cfg.Logger.Info("writer stopped", attrs...)
 }
 
 // logLimit logs once that the limit was reached, and once that half of the
@@ -63,15 +69,18 @@ func (c *core) logFailure(e *dest.Error, n int, delay time.Duration, waiting int
 }
 
 // logFailed logs rows that were set aside: the first of a batch each, and how
-// many more there are.
+// many more there are, by SQLSTATE.
 func (c *core) logFailed(failed []failure) {
 	const spelledOut = 3
-	for i, r := range failed {
-		if i == spelledOut {
-			c.cfg.Logger.Error("more rows failed", "table", c.table.String(), "rows", len(failed)-spelledOut)
-			return
-		}
-		c.cfg.Logger.Error("row failed", "table", c.table.String(), "sqlstate", r.err.SQLState,
-			"error", rowError(&c.table, r.tuple, r.err.Column, r.err.SQLState, r.err))
+	for _, r := range failed[:min(spelledOut, len(failed))] {
+		c.cfg.Logger.Error("row failed", "table", c.table.String(), "sqlstate", r.err.SQLState, "error", rowError(&c.table, r.tuple, r.err))
 	}
+	if len(failed) <= spelledOut {
+		return
+	}
+	more := map[string]int64{}
+	for _, r := range failed[spelledOut:] {
+		more[r.err.SQLState]++
+	}
+	c.cfg.Logger.Error("more rows failed", "table", c.table.String(), "rows", len(failed)-spelledOut, "sqlstates", countStates(more))
 }

@@ -308,13 +308,19 @@ func (r fieldReason) Error() string {
 
 func (r fieldReason) Unwrap() error { return r.e.Err }
 
+// keylessColumns are how many columns tell a row of a table without a key.
+const keylessColumns = 3
+
 // rowError describes an error of an encoded row.
-func rowError(t *dest.Table, row []byte, column, sqlstate string, cause error) *RowError {
-	e := &RowError{Table: t.String(), Column: column, SQLState: sqlstate, Err: cause}
-	if t.Keys > 0 {
-		e.Key = tuple.KeyString(tupleColumns(t), t.Keys, row)
+func rowError(t *dest.Table, row []byte, cause *dest.Error) *RowError {
+	columns, keys := tupleColumns(t), t.Keys
+	if keys == 0 {
+		keys = min(keylessColumns, len(columns))
 	}
-	return e
+	return &RowError{
+		Table: t.String(), Column: cause.Column, Constraint: cause.Constraint, SQLState: cause.SQLState,
+		Key: tuple.KeyString(columns, keys, row), Err: cause,
+	}
 }
 
 // usable reports what keeps a writer from being made of the two.

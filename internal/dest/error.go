@@ -36,8 +36,11 @@ type Error struct {
 	// Answered: the database itself said so, and the session lives on. So the rows
 	// may be the cause, whatever the class says.
 	Answered bool
-	Hint     string // what to do, one sentence or the mending DDL; may be empty
-	Err      error  // the cause, never nil
+	// Locks: the server locks an account whose login fails often, as this one has
+	// more than once. Another attempt should be a long time off.
+	Locks bool
+	Hint  string // what to do, one sentence or the mending DDL; may be empty
+	Err   error  // the cause, never nil; without table and destination, in one line
 }
 
 func (e *Error) Error() string {
@@ -52,9 +55,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrClosed is wrapped by the error of a destination that its owner closed, or
-// whose pool he closed.
-var ErrClosed = errors.New("the destination is closed")
+// ErrClosed is the error of a destination that its owner closed, or whose pool
+// he closed.
+var ErrClosed = errors.New("memdbwriter: the destination is closed")
 
 // Closed returns the error of a closed destination. No retry opens it again.
 func Closed() *Error { return &Error{Class: ClassTable, Row: -1, Err: ErrClosed} }

@@ -14,7 +14,7 @@ const (
 	pageRows  = 4096
 	pageBytes = 1 << 20
 
-	failedColumns = 6 // those that only failed rows have
+	failedColumns = 7 // those that only failed rows have
 )
 
 // body reads what is between head and trailer.
@@ -224,20 +224,20 @@ func (b *body) appendTuple(dst []byte, literals []token) ([]byte, error) {
 // reasons reads the columns that only failed rows have.
 func (b *body) reasons(t []token) (err error) {
 	f := &b.fail
-	for i, s := range []*string{&f.SQLState, &f.Column, &f.Message} {
+	for i, s := range []*string{&f.SQLState, &f.Column, &f.Constraint, &f.Message} {
 		field, err := b.values.appendField(nil, tuple.Text, tuple.Text, t[i])
 		if err != nil || t[i].kind == nullToken {
 			return errors.Join(errLiteral, err)
 		}
 		*s = string(field[4:])
 	}
-	attempts, err := strconv.ParseUint(viewString(t[3].text), 10, 31)
+	attempts, err := strconv.ParseUint(viewString(t[4].text), 10, 31)
 	f.Attempts = int(attempts)
-	if err != nil || t[3].kind != numberToken {
+	if err != nil || t[4].kind != numberToken {
 		return errors.Join(errLiteral, err)
 	}
 	for i, at := range []*time.Time{&f.First, &f.Last} {
-		t := t[4+i]
+		t := t[5+i]
 		var ok bool
 		if *at, ok = parseTime(viewString(t.text)); !ok || t.kind != textToken {
 			return errLiteral

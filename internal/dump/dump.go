@@ -99,6 +99,7 @@ type Failed struct {
 	Tuple       []byte
 	SQLState    string // may be empty
 	Column      string // may be empty
+	Constraint  string // may be empty
 	Message     string
 	Attempts    int
 	First, Last time.Time // kept to the microsecond, read in UTC

@@ -19,7 +19,7 @@ func failedRows(tuples ...[]byte) []Failed {
 	var failed []Failed
 	for i, t := range tuples {
 		failed = append(failed, Failed{
-			Seq: int64(10 * (i + 1)), Tuple: t, SQLState: "23505", Column: "it's", Message: fmt.Sprintf("it's\r\nwrong, %d", i),
+			Seq: int64(10 * (i + 1)), Tuple: t, SQLState: "23505", Column: "it's", Constraint: "rule", Message: fmt.Sprintf("it's\r\nwrong, %d", i),
 			Attempts: i, First: created, Last: created.Add(time.Duration(i) * time.Second),
 		})
 	}

@@ -69,7 +69,7 @@ func columnDefs(of []tuple.Column) (columns []string, seq string, why []string) 
 	}
 	seq = own("_seq", "INTEGER PRIMARY KEY")
 	return columns, seq, []string{
-		own("_sqlstate", "TEXT NOT NULL"), own("_column", "TEXT NOT NULL"), own("_error", "TEXT NOT NULL"),
+		own("_sqlstate", "TEXT NOT NULL"), own("_column", "TEXT NOT NULL"), own("_constraint", "TEXT NOT NULL"), own("_error", "TEXT NOT NULL"),
 		own("_attempts", "INTEGER NOT NULL"), own("_first", "TEXT NOT NULL"), own("_last", "TEXT NOT NULL"),
 	}
 }

@@ -131,7 +131,7 @@ func (w *Writer) failed(f *Failed) error {
 		return err
 	}
 	var err error
-	for _, s := range []string{f.SQLState, f.Column, f.Message} {
+	for _, s := range []string{f.SQLState, f.Column, f.Constraint, f.Message} {
 		if w.buf, err = appendText(append(w.buf, ','), cleanText(s)); err != nil {
 			return err
 		}

@@ -217,6 +217,7 @@ func (c *control) append(b []byte) []byte {
 		b = append(be.AppendUint32(b, uint32(len(f.Tuple))), f.Tuple...)
 		b = appendString(b, f.SQLState)
 		b = appendString(b, f.Column)
+		b = appendString(b, f.Constraint)
 		b = appendString(b, f.Message)
 		b = be.AppendUint32(b, uint32(f.Attempts))
 		b = be.AppendUint64(b, uint64(f.First.UnixMicro()))
@@ -226,11 +227,11 @@ func (c *control) append(b []byte) []byte {
 }
 
 // minFailure is the least that a failure takes on disk.
-const minFailure = 8 + 4*4 + 4 + 8 + 8
+const minFailure = 8 + 5*4 + 4 + 8 + 8
 
 // size is what a failure takes on disk.
 func (f *Failure) size() int64 {
-	return int64(minFailure + len(f.Tuple) + len(f.SQLState) + len(f.Column) + len(f.Message))
+	return int64(minFailure + len(f.Tuple) + len(f.SQLState) + len(f.Column) + len(f.Constraint) + len(f.Message))
 }
 
 // decodeControl reads the body of a settle or amend record. The tuples share
@@ -249,7 +250,8 @@ func decodeControl(h head, body []byte, fields int) (*control, error) {
 	}
 	for n := r.count(minFailure); n > 0; n-- {
 		f := Failure{Seq: r.int64(), Tuple: r.string()}
-		f.SQLState, f.Column, f.Message = string(r.string()), string(r.string()), string(r.string())
+		f.SQLState, f.Column = string(r.string()), string(r.string())
+		f.Constraint, f.Message = string(r.string()), string(r.string())
 		attempts := r.uint32()
 		f.Attempts = int(attempts)
 		f.First, f.Last = r.time(), r.time()

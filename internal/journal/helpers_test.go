@@ -48,7 +48,7 @@ func rows(from, to int64) *tuple.Batch {
 
 func failure(seq int64) journal.Failure {
 	return journal.Failure{
-		Seq: seq, Tuple: row(seq), SQLState: "22001", Column: "note", Message: fmt.Sprintf("row %d is too long", seq), Attempts: 1,
+		Seq: seq, Tuple: row(seq), SQLState: "22001", Column: "note", Constraint: "rule", Message: fmt.Sprintf("row %d is too long", seq), Attempts: 1,
 	}
 }
 

@@ -43,7 +43,7 @@
 //	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }   // gone: failed rows that are no more
 //	struct receipts { uint32 n; struct { int64 first, last; string token } receipt[n] }
 //	struct failure {
-//		int64 seq; string tuple, sqlstate, column, message
+//		int64 seq; string tuple, sqlstate, column, constraint, message
 //		uint32 attempts; int64 first, last   // microseconds since 1970
 //	}
 //
@@ -149,6 +149,7 @@ type Failure struct {
 	Tuple       []byte
 	SQLState    string // may be empty
 	Column      string // may be empty
+	Constraint  string // may be empty
 	Message     string
 	Attempts    int
 	First, Last time.Time // kept to the microsecond, in UTC when they come out of a journal

@@ -2,15 +2,14 @@ package pgdest
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
-	"github.com/memdbwriter/memdbwriter/internal/transcode"
 	"github.com/memdbwriter/memdbwriter/opengauss"
 )
 
@@ -28,7 +27,7 @@ func classify(err error) *dest.Error {
 // rows into the table rel. The row is named only if the error arose in that
 // COPY, and not in what followed it.
 func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.Error {
-	e := &dest.Error{Class: dest.ClassTransient, Row: -1, Err: err}
+	e := &dest.Error{Class: dest.ClassTransient, Row: -1, Err: told{err}}
 	if errors.Is(err, opengauss.ErrServerSignature) || errors.Is(err, opengauss.ErrChallenge) {
 		e.Class, e.Hint = dest.ClassTable, loginHint
 		return e
@@ -41,7 +40,7 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 	if !errors.As(err, &pe) {
 		return e
 	}
-	e.SQLState, e.Column, e.Constraint = pe.Code, columnOf(pe), pe.ConstraintName
+	e.SQLState, e.Column, e.Constraint = pe.Code, columnOf(pe), constraintOf(pe)
 	e.Class, e.Hint = classOf(pe)
 	row, context := -1, ""
 	if rel != "" {
@@ -56,10 +55,48 @@ func classifyCopy(err error, rel string, rows int, columns []columnPlan) *dest.E
 	if e.Column == "" {
 		e.Column = columnIn(context, columns)
 	}
-	if pe.Detail != "" && e.Class == dest.ClassRow {
-		e.Err = fmt.Errorf("%w, %s", err, transcode.Shorten([]byte(pe.Detail)))
-	}
 	return e
+}
+
+// told is an error as people get it: with what else the server says, in one line.
+type told struct{ err error }
+
+func (t told) Unwrap() error { return t.err }
+
+func (t told) Error() string {
+	text := t.err.Error()
+	if pe := new(pgconn.PgError); errors.As(t.err, &pe) {
+		if pe.Detail != "" {
+			text += ", detail: " + shortened(pe.Detail)
+		}
+		if pe.Hint != "" {
+			text += ", hint of the server: " + shortened(pe.Hint)
+		}
+	}
+	return oneLine(text)
+}
+
+// shortened cuts a text of the server after 200 characters.
+func shortened(text string) string {
+	const most = 200
+	n := 0
+	for i := range text {
+		if n++; n > most {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+// oneLine replaces what would break a line, or steer a terminal.
+func oneLine(text string) string {
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // trusted tells whether the line in the error's context is that of the bad

@@ -134,8 +134,12 @@ func columnOf(pe *pgconn.PgError) string {
 	return ""
 }
 
-// constraintOf is the constraint that an error of openGauss is about.
+// constraintOf is the constraint that an error of the server is about. openGauss
+// has it in the text only.
 func constraintOf(pe *pgconn.PgError) string {
+	if !fromOpenGauss(pe) {
+		return pe.ConstraintName
+	}
 	if strings.HasPrefix(pe.Code, "23") && pe.Code != notNullViolation {
 		return quotedIn(pe.Message[strings.LastIndex(pe.Message, "constraint")+1:])
 	}

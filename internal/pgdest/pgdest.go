@@ -55,9 +55,12 @@ type DB struct {
 	pool   *pgxpool.Pool
 	own    bool // Close closes the pool
 	closed atomic.Bool
-	name   string
-	wrong  error     // why no connection of the pool is used; nil
-	plain  sync.Once // the warning that a connection can be listened to
+	// refusals counts the logins in a row that an openGauss refused. It locks
+	// accounts.
+	refusals atomic.Int32
+	name     string
+	wrong    error     // why no connection of the pool is used; nil
+	plain    sync.Once // the warning that a connection can be listened to
 }
 
 var _ dest.Destination = (*DB)(nil)
@@ -187,13 +190,18 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		return nil, dest.Closed()
 	}
 	conn, err := db.pool.Acquire(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
+		db.refusals.Store(0)
 		return conn, nil
-	case err.Error() == closedPool:
+	}
+	if err.Error() == closedPool {
 		return nil, dest.Closed()
 	}
-	return nil, classify(err)
+	e := classify(err)
+	if pe := new(pgconn.PgError); errors.As(err, &pe) && fromOpenGauss(pe) && strings.HasPrefix(pe.Code, "28") {
+		e.Locks = db.refusals.Add(1) > 1 && db.own
+	}
+	return nil, e
 }
 
 // closedPool is the text of puddle.ErrClosedPool, which pgxpool does not export.

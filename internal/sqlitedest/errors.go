@@ -51,7 +51,7 @@ func untrusted(err error) bool {
 	return true
 }
 
-// asError gives err its class, and names the file in what is not about a row.
+// asError gives err its class.
 func (db *DB) asError(err error) *dest.Error {
 	var e *dest.Error
 	if errors.As(err, &e) {
@@ -61,7 +61,7 @@ func (db *DB) asError(err error) *dest.Error {
 	if state, ok := rowState(primary, extended); ok {
 		return &dest.Error{Class: dest.ClassRow, Row: -1, SQLState: state, Err: err}
 	}
-	e = &dest.Error{Row: -1, Err: fmt.Errorf("%s: %w", db, err)}
+	e = &dest.Error{Row: -1, Err: err}
 	switch primary {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		e.Hint = "another connection holds the lock: end its transaction (an open BEGIN in an sqlite3 shell is enough), or wait"

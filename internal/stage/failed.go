@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -14,18 +15,19 @@ type Failure struct {
 	Tuple       []byte
 	SQLState    string // may be empty
 	Column      string // may be empty
+	Constraint  string // may be empty
 	Message     string
 	Attempts    int
 	First, Last time.Time // to the microsecond, in UTC when they come out of a Store
 }
 
 const (
-	failureColumns = 8
+	failureColumns = 9
 
-	failSQL   = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5, c6, c7 FROM temp." + sourceName
-	refailSQL = `UPDATE main.failed SET sqlstate = c2, "column" = c3, message = c4, attempts = c5, first = c6, last = c7` +
+	failSQL   = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5, c6, c7, c8 FROM temp." + sourceName
+	refailSQL = `UPDATE main.failed SET sqlstate = c2, "column" = c3, "constraint" = c4, message = c5, attempts = c6, first = c7, last = c8` +
 		" FROM temp." + sourceName + " WHERE seq = c0"
-	failuresSQL = `SELECT seq, tuple, sqlstate, "column", message, attempts, first, last FROM main.failed WHERE seq > ? ORDER BY seq LIMIT ?`
+	failuresSQL = `SELECT seq, tuple, sqlstate, "column", "constraint", message, attempts, first, last FROM main.failed WHERE seq > ? ORDER BY seq LIMIT ?`
 )
 
 // failedRows are rows of the table failed.
@@ -36,7 +38,7 @@ func (r failedRows) Len() int { return len(r) }
 func (r failedRows) Value(row, col int) (driver.Value, error) {
 	f := &r[row]
 	return [failureColumns]driver.Value{
-		f.Seq, f.Tuple, f.SQLState, f.Column, f.Message, int64(f.Attempts), f.First.UnixMicro(), f.Last.UnixMicro(),
+		f.Seq, f.Tuple, f.SQLState, f.Column, f.Constraint, f.Message, int64(f.Attempts), f.First.UnixMicro(), f.Last.UnixMicro(),
 	}[col], nil
 }
 
@@ -91,7 +93,7 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 	for bytes := 0; bytes < pageBytes && rows.Next(); {
 		var f Failure
 		var first, last int64
-		if err := rows.Scan(&f.Seq, &f.Tuple, &f.SQLState, &f.Column, &f.Message, &f.Attempts, &first, &last); err != nil {
+		if err := rows.Scan(&f.Seq, &f.Tuple, &f.SQLState, &f.Column, &f.Constraint, &f.Message, &f.Attempts, &first, &last); err != nil {
 			return nil, err
 		}
 		f.First, f.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
@@ -101,9 +103,41 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 	return failed, rows.Err()
 }
 
+// FailureStates returns how many failed rows there are of each SQLState, up to
+// the given arrival number.
+func (s *Store) FailureStates(upTo int64) (map[string]int64, error) {
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	states, err := s.countStates(upTo)
+	if err != nil {
+		return nil, fmt.Errorf("count failed rows up to %d: %w", upTo, err)
+	}
+	return states, nil
+}
+
+func (s *Store) countStates(upTo int64) (map[string]int64, error) {
+	rows, err := s.conn.QueryContext(context.Background(), "SELECT sqlstate, count(*) FROM main.failed WHERE seq <= ? GROUP BY sqlstate", upTo)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	states := map[string]int64{}
+	for rows.Next() {
+		var state string
+		var n int64
+		if err := rows.Scan(&state, &n); err != nil {
+			return nil, err
+		}
+		states[state] = n
+	}
+	return states, rows.Err()
+}
+
 // Amend deletes the failed rows with the arrival numbers gone, those that are
 // not there excepted, and gives the failed rows of again, which must be there, a
-// new SQLState, Column, Message, Attempts, First and Last; the tuple stays. It
+// new SQLState, Column, Constraint, Message, Attempts, First and Last; the tuple stays. It
 // happens as a whole or not at all.
 func (s *Store) Amend(gone []int64, again []Failure) error {
 	if err := s.lock(); err != nil {

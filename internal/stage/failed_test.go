@@ -14,7 +14,7 @@ func refuse(t *testing.T, s *Store, lo, hi int64) []Failure {
 	for seq := lo; seq <= hi; seq++ {
 		at := time.Unix(seq, 123000).UTC()
 		failed = append(failed, Failure{
-			Seq: seq, Tuple: row("/f", seq), SQLState: "22001", Column: "path", Message: "too long", Attempts: 1, First: at, Last: at,
+			Seq: seq, Tuple: row("/f", seq), SQLState: "22001", Column: "path", Constraint: "rule", Message: "too long", Attempts: 1, First: at, Last: at,
 		})
 	}
 	must(t, s.Settle(-1, failed))
@@ -64,7 +64,7 @@ func TestAmendDeletesAndChanges(t *testing.T) {
 	f := refuse(t, s, 1, 5)
 	later := time.Unix(500, 0).UTC()
 	changed := Failure{
-		Seq: 4, Tuple: []byte("not looked at"), SQLState: "23502", Column: "size", Message: "null value", Attempts: 7, First: later, Last: later.Add(time.Second),
+		Seq: 4, Tuple: []byte("not looked at"), SQLState: "23502", Column: "size", Constraint: "rule", Message: "null value", Attempts: 7, First: later, Last: later.Add(time.Second),
 	}
 	must(t, s.Amend([]int64{1, 5, 77}, []Failure{changed}))
 	changed.Tuple = f[3].Tuple

@@ -120,7 +120,7 @@ func (m *model) settle(t *testing.T, s *Store, r *rand.Rand, step int, upTo int6
 
 func (m *model) fail(seq int64, tup []byte, step int) Failure {
 	at := time.UnixMicro(int64(step)).UTC()
-	f := Failure{Seq: seq, Tuple: tup, SQLState: "22000", Column: "c", Message: "m", Attempts: 1, First: at, Last: at}
+	f := Failure{Seq: seq, Tuple: tup, SQLState: "22000", Column: "c", Constraint: "rule", Message: "m", Attempts: 1, First: at, Last: at}
 	m.failed[seq] = f
 	return f
 }

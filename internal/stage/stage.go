@@ -8,7 +8,8 @@
 //	main.failed                        rows that the destination refused
 //	    seq      INTEGER PRIMARY KEY     arrival number
 //	    tuple    BLOB                    the row (see package tuple)
-//	    sqlstate, "column", message      why
+//	    sqlstate, "column", "constraint", message
+//	                                     why
 //	    attempts                         how often it was tried
 //	    first, last                      when it failed, microseconds since 1970
 //
@@ -96,7 +97,7 @@ var setup = []string{
 	"PRAGMA temp_store = MEMORY",
 	"CREATE TABLE chunk(first INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 	`CREATE TABLE failed(seq INTEGER PRIMARY KEY, tuple BLOB NOT NULL, sqlstate TEXT NOT NULL, "column" TEXT NOT NULL,
-		message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
+		"constraint" TEXT NOT NULL, message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
 }
 
 // Names of the virtual tables, all in the temp schema, where a view may have

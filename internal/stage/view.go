@@ -55,10 +55,10 @@ func views(cfg Config) (ddl []string, name string, err error) {
 	extra("_seq")
 	staged := fmt.Sprintf("CREATE TEMP VIEW %s(%s) AS SELECT row.* FROM main.chunk CROSS JOIN temp.%s(first, data) AS row",
 		quote(name), strings.Join(columns, ", "), stagedName)
-	for _, as := range []string{"_sqlstate", "_column", "_error", "_attempts", "_first", "_last"} {
+	for _, as := range []string{"_sqlstate", "_column", "_constraint", "_error", "_attempts", "_first", "_last"} {
 		extra(as)
 	}
-	failed := fmt.Sprintf(`CREATE TEMP VIEW %s(%s) AS SELECT row.*, sqlstate, "column", message, attempts, %s(first), %[3]s(last)`+
+	failed := fmt.Sprintf(`CREATE TEMP VIEW %s(%s) AS SELECT row.*, sqlstate, "column", "constraint", message, attempts, %s(first), %[3]s(last)`+
 		" FROM main.failed CROSS JOIN temp.%[4]s(seq, tuple) AS row",
 		quote(name+"_failed"), strings.Join(columns, ", "), timeName, failedName)
 	ddl = []string{staged, failed}

@@ -76,13 +76,13 @@ func TestViewShowsFailures(t *testing.T) {
 	s := open(t, testConfig)
 	stage(t, s, 1, 3)
 	at := time.Date(2024, 1, 1, 0, 0, 0, 5000, time.UTC)
-	must(t, s.Settle(2, []Failure{{Seq: 2, Tuple: row("/f2", 2), SQLState: "22001", Column: "path", Message: "too long", Attempts: 3, First: at, Last: at}}))
+	must(t, s.Settle(2, []Failure{{Seq: 2, Tuple: row("/f2", 2), SQLState: "22001", Column: "path", Constraint: "rule", Message: "too long", Attempts: 3, First: at, Last: at}}))
 	columns, rows := query(t, s, "SELECT * FROM files_failed")
-	if want := []string{"path", "size", "_seq", "_sqlstate", "_column", "_error", "_attempts", "_first", "_last"}; !slices.Equal(columns, want) {
+	if want := []string{"path", "size", "_seq", "_sqlstate", "_column", "_constraint", "_error", "_attempts", "_first", "_last"}; !slices.Equal(columns, want) {
 		t.Errorf("columns %q", columns)
 	}
 	at1 := "2024-01-01 00:00:00.000005+00:00"
-	if want := fmt.Sprint("/f2", int64(2), int64(2), "22001", "path", "too long", int64(3), at1, at1); len(rows) != 1 || rows[0] != want {
+	if want := fmt.Sprint("/f2", int64(2), int64(2), "22001", "path", "rule", "too long", int64(3), at1, at1); len(rows) != 1 || rows[0] != want {
 		t.Errorf("got %q, want %q", rows, want)
 	}
 	if _, rows := query(t, s, "SELECT path FROM files"); !slices.Equal(rows, []string{"/f3"}) {
