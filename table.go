@@ -42,6 +42,10 @@ func (t Table[T]) String() string { return t.shape.String() }
 // transaction of their own: leave out few combinations of columns. Rows of one
 // key keep their order; of those that leave out different columns in turns each
 // is written. What is left out shows as NULL in Query's views.
+//
+// A failed row is superseded by a newer row of its key that is stored, also if that
+// one leaves out columns: the failed row's values of these columns are given up
+// with it.
 type Optional[T any] = tuple.Optional[T]
 
 // Some returns v as a field that the row has.

@@ -73,7 +73,7 @@ func TestReplayIntoAnotherTableAndDatabase(t *testing.T) {
 	l := live(t, from, dir, memdbwriter.DurabilityJournal).add(item{ID: 7, Name: "seven", Note: &note, Seen: seen})
 	left := l.persist().die(dir)
 	onBoth(t, func(t *testing.T, p place) {
-		p.exec(t, `CREATE TABLE other (seen timestamp, note text, name text NOT NULL, id bigint, extra text, UNIQUE (name), UNIQUE (seen, name))`)
+		p.exec(t, `CREATE TABLE other (seen timestamptz, note text, name text NOT NULL, id bigint, extra text, UNIQUE (name), UNIQUE (seen, name))`)
 		tool(t, "replay", "-db", p.url, "-table", "other", left).
 			says(exitFailed, "no unique index of table other", "-key")
 		tool(t, "replay", "-db", p.url, "-table", "other", "-key", "nom", left).says(exitUsage, `no column "nom"`, "id, name, note, seen")

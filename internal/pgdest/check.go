@@ -95,10 +95,6 @@ func tableDDL(t *dest.Table, s *shape) []sqltext.SQL {
 	return ddl
 }
 
-func alter(s *shape, name string) string {
-	return "ALTER TABLE " + s.relation().String() + " ALTER COLUMN " + dest.Quote(name) + " "
-}
-
 func compareColumn(m *mismatches, t *dest.Table, s *shape, c dest.Column) {
 	got, ok := s.columns[c.Name]
 	if !ok {

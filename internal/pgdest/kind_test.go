@@ -25,10 +25,6 @@ func ignore(t *dest.Table)       { t.Policy = dest.Ignore }
 func constraint(t *dest.Table)   { t.Constraint = "c" }
 func notDeleted(t *dest.Table)   { t.Where = "deleted IS NULL" }
 func sizeInserted(t *dest.Table) { t.Columns[2].InsertOnly = true }
-func twoKeys(t *dest.Table)      { t.Keys = 2 }
-func bothOf(a, b func(*dest.Table)) func(*dest.Table) {
-	return func(t *dest.Table) { a(t); b(t) }
-}
 
 // routing moves the rows of a table to one that inherits from it.
 const routing = filesDDL + `; CREATE TABLE child () INHERITS (files); ALTER TABLE child ADD PRIMARY KEY (id);

@@ -37,7 +37,7 @@ func parseTag(options string) (t tag, err error) {
 		case option == "json":
 			t.json = true
 		default:
-			return t, fmt.Errorf("unknown option %q; there are key, insertonly, passive, nullzero, omitnil, json and type=...", option)
+			return t, fmt.Errorf("unknown option %q; there are key, insertonly, passive, nullzero, omitnil, json and type", option)
 		}
 	}
 	return t, nil
