@@ -428,13 +428,13 @@ func TestARunThatEndsHasNoRowsOnTheirWay(t *testing.T) {
 	}
 }
 
-// Some servers lock an account that fails too often.
+// Some servers lock an account that fails too often; the sink says which.
 func TestARefusedLoginIsNotTriedOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var attempts atomic.Int64
 		s := &script{write: func(context.Context, []string) error {
 			attempts.Add(1)
-			return &dest.Error{Class: dest.ClassTable, Row: -1, SQLState: "28P01", Err: errors.New("wrong password")}
+			return &dest.Error{Class: dest.ClassTable, Row: -1, SQLState: "28P01", Locks: true, Err: errors.New("wrong password")}
 		}}
 		w := scriptedWriter(t, s, Config{SyncBatchSize: 1, RetryMaxDelay: time.Second})
 		addNames(t, w, 0, 1)

@@ -126,7 +126,7 @@ func TestWhatOpenGaussHasNot(t *testing.T) {
 		"COPY f FROM STDIN (FORMAT csv, FORCE_NULL (n))":       "42601",
 		"COPY f FROM STDIN LOG ERRORS REJECT LIMIT '5'":        "42704",
 		"SELECT pg_foo()":                                      UnknownStatement,
-		"SELECT * FROM pg_stat_activity":                       UnknownStatement,
+		"SELECT * FROM pg_stat_replication":                    UnknownStatement,
 		"SET unheard_of = 1":                                   UnknownStatement,
 		"EXPLAIN SELECT 1":                                     UnknownStatement,
 		"CREATE TABLE x (a tinyint)":                           UnknownStatement,
