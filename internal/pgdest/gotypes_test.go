@@ -93,7 +93,7 @@ func goTypes() []goType {
 		of("bool", true, "boolean: t", "integer: 1", "text: true"),
 		of("int8, uint8, int16", int16(-7), "smallint: -7", "bigint: -7", "numeric: -7", "text: -7"),
 		of("uint16, int32", int32(7), "integer: 7", "smallint: 7", "bigint: 7", "oid: 7"),
-		of("int, uint, int64, uint32, uint64", int64(7), "bigint: 7", "smallint: 7", "numeric(10,2): 7", "double precision: 7", "money: 7", "xid8: 7"),
+		of("int, uint, int64, uint32, uint64", int64(7), "bigint: 7", "smallint: 7", "numeric(10,2): 7", "double precision: 7", "money: 7", "xid: 7"),
 		in("uint, uint64 with `type=numeric(20)`", digits{1, math.MaxUint64}, "numeric(20,0): 18446744073709551615", "text: 18446744073709551615"),
 		of("float32", float32(0.1), "real: 0.1", "numeric: 0.1", "text: 0.1"),
 		of("float64", 0.1, "double precision: 0.1", "real: 0.1", "numeric: 0.1"),

@@ -97,8 +97,10 @@ var day = time.Date(2024, 2, 29, 12, 30, 0, 123456000, time.UTC)
 // everywhere are texts that every type is tried with.
 var everywhere = []string{"", " ", `"`, "'", `\`, `\.`, `\N`, "\n", "\t", "a\\\tb\r\n\b\f\vc", "a,b", "{}", "é"}
 
-const typesDDL = `CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE EXTENSION cube; CREATE EXTENSION seg; CREATE EXTENSION citext;
-	CREATE TYPE mood AS ENUM ('glad', 'so "so", or\so'); CREATE TYPE textrange AS RANGE (subtype = text);
+// extensions have the types that are named like them, and those of lquery.
+var extensions = []string{"hstore", "ltree", "cube", "seg", "citext"}
+
+const typesDDL = `CREATE TYPE mood AS ENUM ('glad', 'so "so", or\so'); CREATE TYPE textrange AS RANGE (subtype = text);
 	CREATE TYPE pair AS (n integer, t text); CREATE TYPE spell AS (i interval, at timestamptz); CREATE DOMAIN positive AS integer CHECK (VALUE > 0);`
 
 // otherSettings are URL parameters of a session whose settings must change no
@@ -113,6 +115,11 @@ const otherSettings = "&IntervalStyle=sql_standard&DateStyle=German,DMY&TimeZone
 func TestEveryTypeThatHasAText(t *testing.T) {
 	server := pgtest.Start(t).Open(t) // another test drops the language that an extension wants
 	server.Exec(t, typesDDL)
+	for _, name := range extensions {
+		if server.Rows(t, "SELECT count(*) FROM pg_available_extensions WHERE name = $1", name)[0] == "1" {
+			server.Exec(t, "CREATE EXTENSION "+name)
+		}
+	}
 	conn, err := pgx.Connect(context.Background(), server.URL+"&TimeZone=UTC&default_query_exec_mode=exec")
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +131,10 @@ func TestEveryTypeThatHasAText(t *testing.T) {
 	}
 	defer db.Close()
 	for typ, own := range texts {
+		base, _, _ := strings.Cut(typ, "(")
+		if server.Rows(t, "SELECT to_regtype($1) IS NULL", base)[0] == "t" {
+			continue // of a later version, or of an extension that this server has not
+		}
 		t.Run(typ, func(t *testing.T) {
 			testType(t, conn, db, typ, append(slices.Clone(own), everywhere...))
 		})
