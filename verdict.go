@@ -54,10 +54,13 @@ func (v *verdict) onLoneRow(part *tuple.Batch, e *dest.Error) bool {
 // onTable returns the error if that is the table's. Then nothing of the part was
 // stored.
 func (v *verdict) onTable(part *tuple.Batch, refused []dest.Refusal) error {
-	if len(refused) < max(part.Len(), tableEvidence) || slices.ContainsFunc(refused, ofValues) {
+	if len(refused) < part.Len() || slices.ContainsFunc(refused, ofValues) {
 		return nil
 	}
-	return refused[0].Err
+	if part.Len() >= tableEvidence || slices.ContainsFunc(refused, func(r dest.Refusal) bool { return ofServer(r.Err) }) {
+		return refused[0].Err
+	}
+	return nil
 }
 
 // onRows tells the refused rows that are rejected from those that are tried again
@@ -85,9 +88,12 @@ func (v *verdict) count(seq int64) int {
 func ofValues(r dest.Refusal) bool { return r.Err.Class == dest.ClassRow }
 
 // mayBeRows reports whether something that a row sets off could be the cause of
-// an error: the database itself answers, and not about the login, the
-// connection, the server or its transactions as such.
-func mayBeRows(e *dest.Error) bool {
-	return e.Answered && !slices.ContainsFunc([]string{"08", "25", "28", "3D", "53300", "57P"},
+// an error: the database itself answers, and not about itself.
+func mayBeRows(e *dest.Error) bool { return e.Answered && !ofServer(e) }
+
+// ofServer reports whether an error is about the connection, the login, the
+// server, its resources or its transactions as such.
+func ofServer(e *dest.Error) bool {
+	return slices.ContainsFunc([]string{"08", "25", "28", "3D", "53", "57P"},
 		func(class string) bool { return strings.HasPrefix(e.SQLState, class) })
 }
