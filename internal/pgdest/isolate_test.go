@@ -96,10 +96,10 @@ func TestIsolateAChainOfParents(t *testing.T) {
 		rows = append(rows, row{i, i + 1, nil, "child"})
 	}
 	rows = append(rows, row{int64(n - 1), nil, nil, "root"})
-	before := db.Rows(t, "SELECT pg_current_xact_id()::text::bigint")[0]
+	before := db.Rows(t, "SELECT txid_current()")[0]
 	equal(t, []string{isolate(t, s, batch(rows...))}, "0:row:23514:")
 	equal(t, db.Rows(t, "SELECT count(*) FROM people"), fmt.Sprint(n))
-	t.Logf("transaction ids: %s", db.Rows(t, "SELECT pg_current_xact_id()::text::bigint - "+before)[0])
+	t.Logf("transaction ids: %s", db.Rows(t, "SELECT txid_current() - "+before)[0])
 }
 
 // A unique value that one row gives up is another's, though that came first; of
@@ -257,14 +257,14 @@ func TestSuspectsAreTriedLast(t *testing.T) {
 	if _, said := store(0, bad); said != want {
 		t.Errorf("first: %s", said)
 	}
-	before := db.Rows(t, "SELECT pg_current_xact_id()::text::bigint")[0]
+	before := db.Rows(t, "SELECT txid_current()")[0]
 	res, said := store(1000, bad)
 	if said != want || res.RoundTrips != 2 {
 		t.Errorf("in fashion: %s, %d requests", said, res.RoundTrips)
 	}
 	// A block of the others, one of the suspects, those one by one: no other row
 	// was in a subtransaction of its own.
-	if ids := db.Rows(t, "SELECT pg_current_xact_id()::text::bigint - "+before)[0]; len(ids) > 2 {
+	if ids := db.Rows(t, "SELECT txid_current() - "+before)[0]; len(ids) > 2 {
 		t.Errorf("%s transaction ids", ids)
 	}
 	equal(t, db.Rows(t, "SELECT count(*), count(*) FILTER (WHERE name = 'mended') FROM people WHERE id >= 0"), "1992|2")

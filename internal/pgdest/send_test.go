@@ -17,7 +17,8 @@ func TestStatementsAreSentInOnePlace(t *testing.T) {
 	sends := strings.Fields("Exec ExecParams ExecPrepared Prepare CopyFrom CopyTo SendQuery SendBatch")
 	mayUse := map[string]string{
 		"check.go Program": "the DDL of a table that is to be created", "plan.go Program": "the type of a column, as the server prints it",
-		"sql.go Program": "the type of a column, as the program's tag or this package has it",
+		"target.go Program": "the predicate of a conflict target, which is the program's option",
+		"sql.go Program":    "the type of a column, as the program's tag or this package has it",
 	}
 	files, err := os.ReadDir(".")
 	if err != nil {

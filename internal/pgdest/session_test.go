@@ -23,7 +23,10 @@ func inEncoding(t *testing.T, encoding string) *database {
 	db := pgtest.Open(t)
 	name := strings.ToLower(encoding) + "_" + db.Schema
 	db.Exec(t, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING '"+encoding+"' LC_COLLATE 'C' LC_CTYPE 'C'")
-	t.Cleanup(func() { db.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+	t.Cleanup(func() {
+		db.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+		db.Exec(t, "DROP DATABASE "+name) // waits for them
+	})
 	u, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)
