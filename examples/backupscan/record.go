@@ -232,11 +232,17 @@ func (s *scan) mentionUnreadable(path string, err error) {
 // What cannot be stored in time is left on disk, if there is a directory for it.
 func (s *scan) store(ctx context.Context) error {
 	s.doing.Store(storing)
-	warned := context.AfterFunc(ctx, func() {
+	told := make(chan struct{})
+	untold := context.AfterFunc(ctx, func() {
+		defer close(told)
 		s.log.Warn("interrupted: storing what was found until now, for some seconds; interrupt again to leave it",
 			"waiting", s.writer.SyncStatus().Pending)
 	})
-	defer warned()
+	defer func() {
+		if !untold() {
+			<-told
+		}
+	}()
 	syncing, cancel := s.lasting(ctx, patience)
 	err := ignoreRows(s.writer.ForceSync(syncing))
 	cancel()

@@ -220,9 +220,10 @@ func (s *scan) inHand(ctx context.Context, dest *memdbwriter.Destination, cfg me
 	ctx, cancel := context.WithCancelCause(ctx)
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
+	keep := s.catalog.Keep(s.set)
 	go func() {
 		defer close(ended)
-		if err := s.catalog.Keep(keeping, s.set); err != nil {
+		if err := keep(keeping); err != nil {
 			cancel(err)
 		}
 	}()

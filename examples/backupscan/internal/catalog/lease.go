@@ -157,20 +157,23 @@ func (c *Catalog) hold(ctx context.Context, tx *sql.Tx, set int64) error {
 	return nil
 }
 
-// Keep gives signs of life until ctx ends, or the set is lost: then it returns
-// why.
-func (c *Catalog) Keep(ctx context.Context, set int64) error {
+// Keep returns what gives signs of life of the set that is in hand now, until ctx
+// ends, or the set is lost: then it returns why. That may run beside all other
+// methods.
+func (c *Catalog) Keep(set int64) func(ctx context.Context) error {
 	token := c.token
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := c.own(ctx, "sign of life", set, beatScan, set, token); err != nil && ctx.Err() == nil {
-			return err
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			if err := c.own(ctx, "sign of life", set, beatScan, set, token); err != nil && ctx.Err() == nil {
+				return err
+			}
 		}
 	}
 }
