@@ -79,7 +79,7 @@ func parseQuery(args []string, stdout io.Writer) (*query, error) {
 	case !slices.Contains([]string{"text", "json", "csv"}, q.format):
 		return nil, fmt.Errorf("-format %s: must be text, json or csv", q.format)
 	case args[0] == "verify" && f.NArg() == 0:
-		return nil, errors.New("no directory to compare with: usage: backupscan verify [flags] DIR...")
+		return nil, errors.New("no directory to compare with: name them behind the flags of backupscan verify")
 	}
 	q.dirs = f.Args()
 	return q, nil
