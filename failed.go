@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -127,6 +128,12 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 		history[page[i].Seq] = &page[i]
 	}
 	b.prepare(c, r)
+	if r != nil && !dest.ExactKeys(c.sink) {
+		// Whether the destination has a newer row cannot be told by the bytes of
+		// the keys. So these go in as new rows, the newest first, or not at all.
+		slices.Reverse(b.Rows)
+		b.flush.fresh = true
+	}
 	err := b.flush.run(ctx)
 	c.logFailed(b.flush.failed)
 

@@ -24,12 +24,12 @@ type batch struct {
 }
 
 // prepare makes a batch of rows in arrival order ready. r is nil when every
-// row is written.
+// row is written; so it is where the destination alone knows which keys are one.
 func (b *batch) prepare(c *core, r *reducer) {
 	b.hi = b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
 	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, todo: []*tuple.Batch{&b.Batch}, onWrite: c.tally.stored, panics: &c.tally.panics}
-	if r == nil {
+	if r == nil || !dest.ExactKeys(c.sink) {
 		return
 	}
 	again, left := r.reduce(&b.Batch)
@@ -77,6 +77,8 @@ type flush struct {
 	todo    []*tuple.Batch // disjoint parts not stored yet, the next one last
 	stored  []*tuple.Batch // parts that are in the destination
 	skipped int64          // rows of those parts that a trigger cancelled
+	dropped int64          // and for which the destination took others of their key
+	fresh   bool           // no row may replace one in the destination
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
 	verdict verdict
@@ -104,6 +106,7 @@ func (f *flush) settlement(rows, bytes int64, rejected, resolved int) settlement
 		stored += int64(part.Len())
 		n.syncedBytes += part.Bytes()
 	}
+	stored -= f.dropped
 	n.synced = stored - n.skipped
 	n.superseded = rows + n.resolved - stored - n.rejected
 	return n
@@ -160,8 +163,12 @@ func (f *flush) run(ctx context.Context) error {
 // the sink can tell from the others.
 func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Refusal, err error) {
 	step("batch sending")
-	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return f.sink.Write(ctx, part) })
-	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
+	send := f.sink.Write
+	if comparer, ok := f.sink.(dest.Comparer); ok && f.fresh {
+		send = comparer.Insert
+	}
+	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return send(ctx, part) })
+	if isolator, ok := f.sink.(dest.Isolator); ok && !f.fresh && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
 		trips := res.RoundTrips
 		res, err = f.within(ctx, func(ctx context.Context) (res dest.Result, err error) {
 			res, refused, err = isolator.Isolate(ctx, part)
@@ -175,6 +182,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 	step("batch committed")
 	f.onWrite(res)
 	f.skipped += int64(res.Skipped)
+	f.dropped += int64(res.Superseded)
 	return refused, nil
 }
 

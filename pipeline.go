@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -25,10 +26,11 @@ import (
 func (s *syncer) move(ctx context.Context, ev *SyncEvent, wanted func(after int64) bool) error {
 	defer s.air.Wait()
 	for _, b := range s.flying {
-		s.launch(ctx, b)
+		b.outcome = nil // of an earlier run
 	}
 	var noMore error // why no further batch is launched; those under way go on
 	for {
+		s.launchAll(ctx)
 		// A batch is launched before the one ahead of it is settled, so that
 		// the destination does not wait for that.
 		if noMore == nil {
@@ -69,7 +71,7 @@ func (s *syncer) topUp(ctx context.Context, wanted func(after int64) bool) error
 				return err
 			}
 		}
-		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) {
+		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) || len(s.flying) > 0 && !dest.ExactKeys(s.sink) {
 			return nil
 		}
 		s.launch(ctx, s.ready)
@@ -153,6 +155,16 @@ func (s *syncer) collides(b *batch) bool {
 		}
 	}
 	return false
+}
+
+// launchAll launches the batches that no goroutine has: all of them, unless
+// their keys may be equal without being the same bytes.
+func (s *syncer) launchAll(ctx context.Context) {
+	for i, b := range s.flying {
+		if b.outcome == nil && (i == 0 || dest.ExactKeys(s.sink)) {
+			s.launch(ctx, b)
+		}
+	}
 }
 
 // launch has the batch flushed by a goroutine, which move waits for.

@@ -108,3 +108,20 @@ func (p *plan) rowError(i, c int, err error) error {
 	e.SQLState, e.Hint = rowHint(err, p.shape.columns[col.name].typ)
 	return e
 }
+
+// withSeq returns the tuples of b, which encoded has unless it is empty, with
+// their sequence numbers as a further field.
+func withSeq(b *tuple.Batch, encoded []byte, fields int) []byte {
+	out := make([]byte, 0, max(int(b.Bytes()), len(encoded))+b.Len()*12)
+	for i := range b.Rows {
+		t := b.Tuple(i)
+		if len(encoded) > 0 {
+			n := 2 + len(tuple.Key(encoded, fields))
+			t, encoded = encoded[:n], encoded[n:]
+		}
+		out = append(tuple.AppendHeader(out, fields+1), tuple.Fields(t)...)
+		out = binary.BigEndian.AppendUint32(out, 8)
+		out = binary.BigEndian.AppendUint64(out, uint64(b.Rows[i].Seq))
+	}
+	return out
+}

@@ -92,7 +92,7 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 		first = b.Len()
 	}
 	res.RoundTrips++
-	if err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate(hints, first)), &tuple.Batch{}, encoded); err != nil {
+	if _, err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate(hints, first)), &tuple.Batch{}, encoded); err != nil {
 		return nil, err
 	}
 	res.RoundTrips++

@@ -38,8 +38,9 @@ const (
 //
 // Constraints are checked when they are declared to be. If some that are
 // deferred are violated in the end, all is done again with immediate ones.
-func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
-	temp := tempName(s, sqltext.Format(placeColumn+", {}", columnDefs))
+func isolateSQL(m *mover, f form, hints []string, first int) sqltext.SQL {
+	columnDefs, columns := m.bareColumns(), m.columns()
+	temp := tempName(m.s, sqltext.Format(placeColumn+", {}", columnDefs))
 	source := sqltext.Name("pg_temp", temp)
 	return sqltext.Statements(
 		sqltext.Const("SET LOCAL client_min_messages = warning"),
@@ -47,7 +48,7 @@ func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
 	detail pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
 		copySQL(source, sqltext.Format(placeColumn+", {}", columns)),
-		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(t, s, f, source, columns, hints, first).String())))
+		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(m, f, source, hints, first).String())))
 }
 
 // refusedSQL are the rows that isolateSQL left.
@@ -55,19 +56,19 @@ var refusedSQL = sqltext.Const("SELECT place, code, message, detail, constr, col
 
 // isolateProgram is the PL/pgSQL of isolateSQL. The columns of the table win over
 // variables of the same name, which therefore have names of their own.
-func isolateProgram(t *dest.Table, s *shape, f form, source, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
+func isolateProgram(m *mover, f form, source sqltext.SQL, hints []string, first int) sqltext.SQL {
 	var fields []sqltext.SQL
-	for _, c := range t.Columns {
+	for _, c := range m.t.Columns {
 		fields = append(fields, sqltext.Format(`"memdbwriter row".{} AS {}`, sqltext.Ident(c.Name), sqltext.Ident(c.Name)))
 	}
 	store := func(from sqltext.SQL) sqltext.SQL {
-		if t.Policy == dest.InsertOnly {
-			return insertSQL(t, s, columns, from)
+		if m.t.Policy == dest.InsertOnly {
+			return m.insert(from, sqltext.SQL{})
 		}
-		return f.sql(t, s, columns, from)
+		return sqlOf(f.sql(m, from))
 	}
 	one := store(sqltext.Format(`(SELECT {}) AS n`, sqltext.Join(", ", fields...)))
-	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, columns))
+	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, m.columns()))
 	return sqltext.Format(`#variable_conflict use_column
 DECLARE
 	"memdbwriter rows" {}[];
@@ -157,6 +158,6 @@ BEGIN
 			END IF;
 		END;
 	END LOOP;
-END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(s, source, hints),
+END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(m.s, source, hints),
 		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, part, sqltext.Int(isolateRows))
 }

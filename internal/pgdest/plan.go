@@ -1,23 +1,30 @@
 package pgdest
 
 import (
-	"fmt"
-	"hash/fnv"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 	"github.com/memdbwriter/memdbwriter/internal/transcode"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // plan is how batches are written to a table of one shape. It is immutable.
 type plan struct {
 	shape  *shape
-	server server      // for insert-only tables
-	direct sqltext.SQL // empty where nothing would stop it from writing a key twice
-	upsert sqltext.SQL // empty for insert-only tables
-	temp   string      // name of the temporary table
+	server server // for insert-only tables
+
+	// The ways. nil where there is none.
+	direct *way // every row is a new one; always there for insert-only tables
+	few    *way // the upsert for batches of which few rows change
+	many   *way // and for others; both need a batch that has each key once
+	any    *way // the upsert for batches that may have a key several times
+	fresh  *way // for tables with a key: a known one is an error
+
 	// isolate tells the rows of a batch apart; nil where that is not possible.
 	isolate   func(hints []string, first int) sqltext.SQL
+	inexact   []string // the key columns whose values can be equal without being the same bytes
+	order     tuple.KeyOrder
 	overtaken []string // unique indexes on the key, if somebody else's new row can be in the way of an upsert
 	columns   []columnPlan
 	lastCheck int // index after the last column that has to be looked at; 0: tuples go out as they are
@@ -31,11 +38,34 @@ type columnPlan struct {
 	notNull bool // the Go side has NULLs, the column takes none
 }
 
+// way is how a batch gets into the table: a COPY, into the table itself or a
+// temporary one, and the statements that follow it in the transaction.
+type way struct {
+	temp  temporary // zero: the COPY goes into the table
+	rel   string    // what the COPY fills, as errors call it
+	fill  sqltext.SQL
+	moves []statement
+	// counted: how many rows the statements count has to be known, which costs a
+	// round trip.
+	counted bool
+	// skips: a trigger may cancel rows, which are counted.
+	skips bool
+	// last is what the number of rows of the last statement is.
+	last lastCount
+}
+
+type lastCount uint8
+
+const (
+	lastNothing lastCount = iota
+	lastWritten           // rows that were inserted or updated
+	lastNew               // rows that were inserted
+)
+
 // newPlan returns how to write the rows of t to a table of the shape, which
 // compare let pass.
 func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{shape: s, columns: make([]columnPlan, len(t.Columns))}
-	var defs, bases []sqltext.SQL // the columns of temporary tables
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
 		step, err := transcode.New(c.Type, got.typ)
@@ -48,23 +78,37 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 			p.lastCheck = i + 1
 		}
 		p.converts, p.marked = p.converts || converts, p.marked || step.Marked
-		defs = append(defs, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.declared)))
-		bases = append(bases, sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(got.base)))
 	}
-	columns, columnDefs := columnList(t), sqltext.Join(", ", defs...)
+	var key []tuple.Column
+	for _, c := range t.Columns[:t.Keys] {
+		key = append(key, c.Column)
+	}
+	p.order = tuple.NewKeyOrder(key)
 	keys := s.arbiters(t)
-	if len(keys) > 0 || t.Policy == dest.InsertOnly {
-		p.direct = directSQL(t, s, columns)
-	}
-	if t.Policy != dest.InsertOnly {
-		p.temp = tempName(s, columnDefs)
-		p.upsert = upsertSQL(t, s, f, p.temp, columnDefs, columns)
+	if !s.rowSecurity && (len(keys) > 0 || t.Policy == dest.InsertOnly) {
+		p.direct = directWay(t, s)
 	}
 	if s.programs {
 		p.isolate = func(hints []string, first int) sqltext.SQL {
-			return isolateSQL(t, s, f, sqltext.Join(", ", bases...), columns, hints, first)
+			return isolateSQL(&mover{t: t, s: s}, f, hints, first)
 		}
 	}
+	m := &mover{t: t, s: s, temp: newTemporary(t, s, false)}
+	inserts := []statement{{m.insert(m.source(), sqltext.SQL{}), written}, {sql: checkSQL(t, s, false)}}
+	if t.Policy == dest.InsertOnly {
+		if p.direct == nil { // COPY is refused where policies decide
+			p.direct = m.way(inserts, lastNothing)
+		}
+		return p, nil
+	}
+	p.inexact = inexactKeys(t, s)
+	if len(keys) > 0 {
+		p.fresh = p.direct
+		if p.fresh == nil {
+			p.fresh = m.way(inserts, lastNothing)
+		}
+	}
+	p.setUpserts(m, f)
 	for _, k := range keys {
 		if f.overtakes {
 			p.overtaken = append(p.overtaken, k.index)
@@ -73,10 +117,92 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	return p, nil
 }
 
-// tempName names the temporary table of a table and its columns, so that a
-// session never meets one of another shape.
-func tempName(s *shape, columnDefs sqltext.SQL) string {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s (%s)", s.relation(), columnDefs)
-	return fmt.Sprintf("memdbwriter_%016x", h.Sum64())
+// directWay copies into the table itself.
+func directWay(t *dest.Table, s *shape) *way {
+	return &way{
+		rel: s.name, fill: copySQL(s.relation(), columnList(t)),
+		moves: []statement{{sql: checkSQL(t, s, false)}}, counted: s.triggers, skips: s.triggers,
+	}
+}
+
+// way goes through the temporary table.
+func (m *mover) way(moves []statement, last lastCount) *way {
+	return &way{temp: m.temp, rel: m.temp.name, fill: m.temp.fill(m.columns()), moves: moves, counted: m.s.triggers, skips: m.s.triggers, last: last}
+}
+
+// setUpserts makes the ways that take known keys.
+func (p *plan) setUpserts(m *mover, f form) {
+	t, s := m.t, m.s
+	check := statement{sql: checkSQL(t, s, true)}
+	guarded := func(moves []statement) []statement {
+		moves = append([]statement{check}, moves...)
+		if f.guard != nil {
+			moves = append(moves, statement{sql: f.guard(s)})
+		}
+		return moves
+	}
+	form, many, manyLast := f.sql, f.many, lastNew
+	if many == nil {
+		many, manyLast = form, f.last
+	}
+	if s.triggers {
+		// What a trigger does with a row is seen in the row that is inserted;
+		// and of the rows that are left, those that were not written were
+		// cancelled.
+		form = func(m *mover, source sqltext.SQL) []statement {
+			return append([]statement{m.dropUnchanged()}, f.sql(m, source)...)
+		}
+		many, manyLast = form, f.last
+	}
+	p.few = m.way(guarded(form(m, m.source())), f.last)
+	p.many = m.way(guarded(many(m, m.source())), manyLast)
+	a := &mover{t: t, s: s, temp: newTemporary(t, s, true)}
+	p.any = a.way(guarded(a.inArrivalOrder(many)), lastNothing)
+	p.any.counted = true
+}
+
+// trial is a form's statement as far as the server can parse it without a
+// temporary table.
+func (m *mover) trial(f form) sqltext.SQL {
+	moves := f.sql(m, sqltext.Format("{} AS n", m.s.relation()))
+	return moves[len(moves)-1].sql
+}
+
+// inexactKeys returns the key columns of which two values can be equal to the
+// database although their bytes in the tuples differ.
+func inexactKeys(t *dest.Table, s *shape) (names []string) {
+	for _, c := range t.Columns[:t.Keys] {
+		if !exactKey(c, s) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// exactKey tells whether values of a key column are equal only if their bytes
+// are, which holds for few types, and only if nothing is rounded on the way.
+func exactKey(c dest.Column, s *shape) bool {
+	got := s.columns[c.Name]
+	whole := c.Type == tuple.Bool || c.Type == tuple.Int2 || c.Type == tuple.Int4 || c.Type == tuple.Int8
+	switch got.typ.OID {
+	case pgtype.BoolOID:
+		return c.Type == tuple.Bool
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:
+		return whole
+	case pgtype.NumericOID:
+		return whole && got.typ.Mod < 0
+	case pgtype.UUIDOID:
+		return c.Type == tuple.UUID
+	case pgtype.ByteaOID:
+		return c.Type == tuple.Bytea || c.Type == tuple.UUID
+	case pgtype.TimestamptzOID:
+		return c.Type == tuple.Timestamptz && got.typ.Mod < 0
+	case pgtype.TimestampOID:
+		return c.Type == tuple.Timestamp && got.typ.Mod < 0
+	case pgtype.DateOID:
+		return c.Type == tuple.Date
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.NameOID:
+		return c.Type != tuple.Float4 && c.Type != tuple.Float8 && c.Type != tuple.Local && s.deterministic(c.Name)
+	}
+	return false
 }

@@ -16,7 +16,8 @@ import (
 func TestStatementsAreSentInOnePlace(t *testing.T) {
 	sends := strings.Fields("Exec ExecParams ExecPrepared Prepare CopyFrom CopyTo SendQuery SendBatch")
 	mayUse := map[string]string{
-		"check.go Program": "the DDL of a table that is to be created", "plan.go Program": "the type of a column, as the server prints it",
+		"check.go Program":  "the DDL of a table that is to be created",
+		"target.go Program": "the predicate that the program gives", "upsert.go Program": "the same",
 		"sql.go Program": "the type of a column, as the program's tag or this package has it",
 	}
 	files, err := os.ReadDir(".")
@@ -67,10 +68,13 @@ func TestStatementsAreSentInOnePlace(t *testing.T) {
 // FuzzCatalogueAnswer: whatever a server answers about a table, the reader
 // neither panics nor takes what is not there.
 func FuzzCatalogueAnswer(f *testing.F) {
-	const relation = "1,public,files,r,t,t,db,me,t"
-	f.Add(relation + "\n--\nid,bigint,20,-1,f,f,t,f,,f,1,20,t,t,t\n--\n1,1,t,t,files_pkey,7,t")
-	f.Add(relation + "\n--\nid,bigint\n--\n9,1 2,t,t,files_pkey,7,t")
-	f.Add(",,,,,,,,\n--\n--\n")
+	const relation = "1,public,files,r,t,t,db,me,t,f,f"
+	const key = "\n--\n1,1,t,t,files_pkey,7,t,t,f,\n--\n,,f,,f,f,\n--\n7,1,pg_catalog,=,pg_catalog,<,f,,,t"
+	f.Add(relation + "\n--\nid,bigint,20,-1,f,pg_catalog,int8,t,f,,f,1,20,0,f,t,t,t" + key)
+	f.Add(relation + "\n--\nid,bigint" + key)
+	f.Add(relation + "\n--\n--\n9,1 2,t,t,files_pkey,7,t,t,f,\n--\n--\n")
+	f.Add(relation + "\n--\n--\n--\n--\n8,1,a,=,a,<,f,,,t")
+	f.Add(",,,,,,,,,,\n--\n--\n--\n--\n")
 	f.Fuzz(func(t *testing.T, answer string) {
 		var results []*pgconn.Result
 		for _, part := range strings.Split(answer, "--\n") {
@@ -88,7 +92,7 @@ func FuzzCatalogueAnswer(f *testing.F) {
 			}
 			results = append(results, r)
 		}
-		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds})
+		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds, traitKinds, partKinds})
 		if err != nil {
 			return
 		}
