@@ -51,7 +51,8 @@ func BenchmarkDurability(b *testing.B) {
 func hoard(b *testing.B, cfg Config, n int) *MemoryDBWriter[FileInfo] {
 	b.Helper()
 	cfg.SyncBatchSize, cfg.SyncInterval, cfg.MaxRows, cfg.CheckpointInterval = 1_000_000, time.Hour, 1<<30, -1
-	w := newTestWriter(b, nullSink{}, cfg)
+	cfg.RetryMaxDelay = time.Hour
+	w := newTestWriter(b, awaySink{}, cfg) // 4 MiB of rows start a run
 	for i := range n {
 		if err := w.Add(context.Background(), benchFile(i, 0)); err != nil {
 			b.Fatal(err)

@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,6 +29,13 @@ func (nullSink) Write(context.Context, *tuple.Batch) (dest.Result, error) {
 	return dest.Result{Way: dest.Direct, RoundTrips: 1}, nil
 }
 func (nullSink) Close() error { return nil }
+
+// awaySink takes nothing.
+type awaySink struct{ nullSink }
+
+func (awaySink) Write(context.Context, *tuple.Batch) (dest.Result, error) {
+	return dest.Result{}, &dest.Error{Class: dest.ClassTransient, Row: -1, Err: errors.New("away")}
+}
 
 // newTestWriter makes a writer of catalogue rows onto a scripted sink. The test
 // need not stop it.
