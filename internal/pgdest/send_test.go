@@ -68,10 +68,16 @@ func TestStatementsAreSentInOnePlace(t *testing.T) {
 // FuzzCatalogueAnswer: whatever a server answers about a table, the reader
 // neither panics nor takes what is not there.
 func FuzzCatalogueAnswer(f *testing.F) {
-	const relation = "1,public,files,r,t,t,db,me,t"
-	f.Add(relation + "\n--\nid,bigint,20,-1,f,f,t,f,,f,1,20,t,t,t\n--\n1,1,t,t,files_pkey,7,t")
-	f.Add(relation + "\n--\nid,bigint\n--\n9,1 2,t,t,files_pkey,7,t")
-	f.Add(",,,,,,,,\n--\n--\n")
+	const (
+		relation = "1,public,files,r,t,t,db,me,t,t,"
+		column   = "id,bigint,20,-1,f,f,t,f,,f,1,20,t,t,t,,f"
+		traits   = "1,,f,,f,f,"
+	)
+	whole := relation + "\n--\n" + column + "\n--\n1,1,t,t,files_pkey,7,t,t,f,\n--\n" + traits
+	f.Add(whole)
+	f.Add(strings.Replace(whole, "\n1,1,", "\n9,1 2,", 1))
+	f.Add(relation + "\n--\nid,bigint\n--\n--\n" + traits)
+	f.Add(",,,,,,,,,,\n--\n--\n--\n")
 	f.Fuzz(func(t *testing.T, answer string) {
 		var results []*pgconn.Result
 		for _, part := range strings.Split(answer, "--\n") {
@@ -89,7 +95,10 @@ func FuzzCatalogueAnswer(f *testing.F) {
 			}
 			results = append(results, r)
 		}
-		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds})
+		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds, traitKinds})
+		if answer == whole && err != nil {
+			t.Fatalf("a whole answer is not read, so that nothing is tested: %v", err)
+		}
 		if err != nil {
 			return
 		}
