@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/memdbwriter/memdbwriter/internal/bridge"
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/pgdest"
 	"github.com/memdbwriter/memdbwriter/internal/sqlitedest"
@@ -18,6 +19,8 @@ import (
 // OpenDestination, Postgres or SQLite, serves any number of writers and tables
 // at once, and must be closed after the last of them has stopped.
 type Destination struct{ d dest.Destination }
+
+func init() { bridge.Destination = func(d dest.Destination) any { return &Destination{d} } }
 
 // OpenDestination opens the database that the URL names:
 //

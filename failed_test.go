@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/memtable"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -48,14 +50,14 @@ func TestEveryRetriedRowIsInOnePlace(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%+v", kind, r), func(t *testing.T) {
 				table := mustTable[ruled](t, "t")
 				table.shape = *r.table(t)
-				g := &gate{simulated: &simulated{rules: r, tb: t, codec: table.codec, rows: map[int64]ruled{}, latest: map[int64]int64{}}}
+				g := &gate{simulated: &simulated{tb: t, codec: table.codec, rows: memtable.New(&table.shape), latest: map[int64]int64{}}}
 				w := openWriter(t, table, &Destination{scripted{g}}, Config{DisableMemoryDB: batch})
-				want := map[int64]ruled{}
+				want := memtable.New(&table.shape)
 				for i, row := range []ruled{
 					{1, 1, 1, 1, false}, {1, 2, 2, 2, false}, {1, 1, 3, 3, false}, {2, 1, 4, 4, true}, {2, 2, 5, 5, false}, {3, 1, 6, 6, false},
 				} {
 					mustAdd(t, w, row)
-					r.upsert(want, row)
+					g.put(want, row)
 					if i%2 == 1 {
 						wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
 					}
@@ -70,8 +72,8 @@ func TestEveryRetriedRowIsInOnePlace(t *testing.T) {
 				if err != nil || s.Failed != 0 || s.Pending != 0 || stored != s.Synced || s.Synced+s.Superseded != 6 {
 					t.Errorf("stored %d, %v: %+v", stored, err, s)
 				}
-				if fmt.Sprint(g.rows) != fmt.Sprint(want) {
-					t.Errorf("the table has %v, want %v", g.rows, want)
+				if got, want := g.stored(g.rows), g.stored(want); !maps.Equal(got, want) {
+					t.Errorf("the table has %v, want %v", got, want)
 				}
 				mustStop(t, w)
 			})

@@ -56,7 +56,9 @@ func (r rules) upsertSparse(stored map[int64]ruled, row sparse) {
 // simulatedSparse is a table that keeps the rules and rejects some rows.
 type simulatedSparse struct {
 	simulated
+	rules
 	codec *tuple.Codec[sparse]
+	rows  map[int64]ruled
 }
 
 func (s *simulatedSparse) Write(_ context.Context, b *tuple.Batch) (dest.Result, error) {
@@ -118,7 +120,7 @@ func oneSparseBatch(t *testing.T, r rules, rng *rand.Rand, rejects bool) {
 		return row
 	}
 	const keys = 3
-	sink := &simulatedSparse{simulated{rules: r, tb: t, rows: map[int64]ruled{}, bad: map[int64]bool{}, latest: map[int64]int64{}}, codec}
+	sink := &simulatedSparse{simulated{tb: t, bad: map[int64]bool{}, latest: map[int64]int64{}}, r, codec, map[int64]ruled{}}
 	for k := range int64(keys) {
 		if rng.IntN(2) == 0 {
 			sink.rows[k] = ruled{K: k, V: 1, P: 1, S: 1}

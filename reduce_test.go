@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/memtable"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -49,35 +49,11 @@ func mustTable[T any](tb testing.TB, name string, opts ...TableOption) Table[T] 
 	return t
 }
 
-// upsert is what a database does with one row.
-func (r rules) upsert(stored map[int64]ruled, row ruled) {
-	old, ok := stored[row.K]
-	switch {
-	case !ok:
-		stored[row.K] = row
-		return
-	case r.ignore, r.guard && old.G:
-		return
-	}
-	changed := old.V != row.V || !r.passive && old.P != row.P || !r.insertOnly && old.S != row.S || !r.guardInsertOnly && old.G != row.G
-	if !changed {
-		return
-	}
-	if r.insertOnly {
-		row.S = old.S
-	}
-	if r.guardInsertOnly {
-		row.G = old.G
-	}
-	stored[row.K] = row
-}
-
 // simulated is a table that keeps the rules and rejects some rows.
 type simulated struct {
-	rules
 	tb     testing.TB
 	codec  *tuple.Codec[ruled]
-	rows   map[int64]ruled
+	rows   *memtable.Table
 	bad    map[int64]bool  // sequence numbers that are rejected
 	latest map[int64]int64 // of the rows written, by key
 }
@@ -104,9 +80,35 @@ func (s *simulated) Write(_ context.Context, b *tuple.Batch) (dest.Result, error
 		} else {
 			s.latest[row.K] = seq
 		}
-		s.upsert(s.rows, row)
+		s.put(s.rows, row)
 	}
 	return dest.Result{Way: dest.Upsert, RoundTrips: 1}, nil
+}
+
+// put is what a database does with one row.
+func (s *simulated) put(into *memtable.Table, row ruled) {
+	s.tb.Helper()
+	enc, err := s.codec.Append(nil, &row)
+	if err == nil {
+		err = into.Put(enc)
+	}
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
+// stored are the rows of a table by key.
+func (s *simulated) stored(in *memtable.Table) map[int64]ruled {
+	s.tb.Helper()
+	rows := map[int64]ruled{}
+	for _, enc := range in.Rows() {
+		var row ruled
+		if err := s.codec.Decode(enc, &row); err != nil {
+			s.tb.Fatal(err)
+		}
+		rows[row.K] = row
+	}
+	return rows
 }
 
 // Whatever the rules of a table are, and whichever rows it rejects: a batch
@@ -139,13 +141,16 @@ func oneBatch(t *testing.T, r rules, rng *rand.Rand, rejects bool) {
 		return ruled{K: k, V: rng.Int64N(3), P: rng.Int64N(1000), S: rng.Int64N(3), G: rng.IntN(6) == 0}
 	}
 	const keys = 3
-	sink := &simulated{rules: r, tb: t, codec: codec, rows: map[int64]ruled{}, bad: map[int64]bool{}, latest: map[int64]int64{}}
+	sink := &simulated{tb: t, codec: codec, rows: memtable.New(table), bad: map[int64]bool{}, latest: map[int64]int64{}}
+	want := memtable.New(table)
 	for k := range int64(keys) {
 		if rng.IntN(2) == 0 {
-			sink.rows[k] = random(k)
+			row := random(k)
+			sink.put(sink.rows, row)
+			sink.put(want, row)
 		}
 	}
-	before, want := maps.Clone(sink.rows), maps.Clone(sink.rows)
+	before := sink.stored(want)
 	rejected := map[int64]bool{}
 	b := &batch{}
 	var rows []ruled
@@ -161,15 +166,16 @@ func oneBatch(t *testing.T, r rules, rng *rand.Rand, rejects bool) {
 			sink.bad[seq+1], rejected[row.K] = true, true
 			continue
 		}
-		r.upsert(want, row)
+		sink.put(want, row)
 	}
 	c := &core{sink: sink, tally: newTally(), cfg: Config{SyncTimeout: time.Minute}}
 	b.prepare(c, newReducer(table))
 	if err := b.flush.run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	gotRows, wantRows := sink.stored(sink.rows), sink.stored(want)
 	for k := range int64(keys) {
-		got, want := sink.rows[k], want[k]
+		got, want := gotRows[k], wantRows[k]
 		if r.passive && rejected[k] {
 			got.P, want.P = 0, 0
 		}

@@ -124,6 +124,13 @@ func classOf(pe *pgconn.PgError) (class dest.Class, hint string) {
 	return class, hints[pe.Code]
 }
 
+// ClassOf tells who is to blame for an error with a SQLSTATE of which nothing
+// else is known.
+func ClassOf(sqlstate string) dest.Class {
+	class, _ := classOf(&pgconn.PgError{Code: sqlstate})
+	return class
+}
+
 // endsSession tells an error that closes the connection.
 func endsSession(pe *pgconn.PgError) bool {
 	severity := pe.SeverityUnlocalized
