@@ -11,7 +11,8 @@ type arrivals struct {
 	grain time.Duration
 
 	mu    sync.Mutex // a leaf
-	marks []arrival
+	acked int64      // rows up to here are acknowledged
+	marks []arrival  // of the rows behind
 }
 
 // arrival says that the rows behind the arrival before it, up to upTo, came at
@@ -30,6 +31,9 @@ func newArrivals(interval time.Duration) *arrivals { return &arrivals{grain: int
 func (a *arrivals) note(upTo int64, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if upTo <= a.acked {
+		return
+	}
 	if n := len(a.marks); n > 0 && (n == maxArrivals || at.Sub(a.marks[n-1].at) < a.grain) {
 		a.marks[n-1].upTo = upTo
 		return
@@ -37,16 +41,23 @@ func (a *arrivals) note(upTo int64, at time.Time) {
 	a.marks = append(a.marks, arrival{upTo, at})
 }
 
-// oldest is the moment since which the oldest row behind settled has waited at
-// most; ok is false if there is no such row.
-func (a *arrivals) oldest(settled int64) (at time.Time, ok bool) {
+// acknowledge forgets the rows up to a number, which have left the memory.
+func (a *arrivals) acknowledge(upTo int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.acked = upTo
 	gone := 0
-	for gone < len(a.marks) && a.marks[gone].upTo <= settled {
+	for gone < len(a.marks) && a.marks[gone].upTo <= upTo {
 		gone++
 	}
 	a.marks = append(a.marks[:0], a.marks[gone:]...)
+}
+
+// oldest is the moment since which the oldest row has waited at most; ok is false
+// if no row is staged.
+func (a *arrivals) oldest() (at time.Time, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(a.marks) == 0 {
 		return at, false
 	}

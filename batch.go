@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
@@ -42,6 +43,8 @@ type BatchDBWriter[T any] struct {
 	rows   *tuple.Batch    // not being written yet
 	last   int64           // sequence number of the last row
 	failed []stage.Failure // never changed in place, and only with the turn
+	came   time.Time       // when the oldest row that is not settled came, if there is one
+	next   time.Time       // when the oldest row in rows came, if there is one
 	ledger ledger
 	closed bool // Stop was called
 }
@@ -74,6 +77,7 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 		w.reduce = newReducer(&c.table)
 	}
 	w.turn <- struct{}{}
+	w.states.watch(w.SyncStatus)
 	w.events.begin() // no event is emitted but by a method
 	c.cfg.Logger.Info("writer started in compatibility mode", "table", c.table.String(),
 		"destination", c.destination, "batch", c.cfg.SyncBatchSize)
@@ -175,6 +179,12 @@ func (w *BatchDBWriter[T]) push(t []byte) error {
 	case w.full():
 		return ErrBufferFull
 	}
+	if w.rows.Len() == 0 {
+		w.next = time.Now()
+		if w.ledger.waiting() == 0 {
+			w.came = w.next
+		}
+	}
 	w.last++
 	w.rows.Append(w.last, t)
 	w.ledger.added++
@@ -257,6 +267,7 @@ func (w *BatchDBWriter[T]) stop(ctx context.Context) error {
 	}
 	w.stopErr = errors.Join(err, w.sink.Close())
 	w.tally.stop()
+	w.noteState()
 	w.logStopped(w.SyncStatus(), w.stopErr)
 	return w.stopErr
 }
@@ -326,7 +337,11 @@ func (w *BatchDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int
 func (w *BatchDBWriter[T]) SyncStatus() SyncStatus {
 	w.mu.Lock()
 	s := w.ledger.status()
+	if s.Pending > 0 {
+		s.OldestPending = time.Since(w.came)
+	}
 	w.mu.Unlock()
+	s.TimeToFull = -1
 	return w.tally.status(s, condition{})
 }
 
@@ -337,6 +352,7 @@ func (w *BatchDBWriter[T]) Stats() Stats {
 	s.SyncStatus = w.SyncStatus()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s.PendingBytes, s.SyncedBytes = w.ledger.waitingBytes, w.ledger.syncedBytes
+	s.PendingBytes, s.SyncedBytes, s.Rejected = w.ledger.waitingBytes, w.ledger.syncedBytes, w.ledger.rejections
+	s.Limits = limitsOf(&w.cfg)
 	return s
 }

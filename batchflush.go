@@ -15,15 +15,17 @@ import (
 // sync is one run: every row that is there now. Called with the turn.
 func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	start := time.Now()
-	w.run = SyncEvent{Reason: reason}
-	w.tally.beginRun(reason)
+	w.run = SyncEvent{Reason: reason, Run: w.tally.beginRun(reason)}
+	w.noteState()
 	err := w.drain(ctx, reason)
 	w.run.Duration = time.Since(start)
 	w.tally.endRun(reason, w.run.Duration, false)
 	if err != nil {
 		w.run.Err = w.SyncStatus().LastError
 	}
-	w.events.emit(w.run)
+	ev := w.run
+	w.events.emit(&ev)
+	w.noteState()
 	return err
 }
 
@@ -68,7 +70,8 @@ func (w *BatchDBWriter[T]) attempt(ctx context.Context, upTo int64) (time.Durati
 		if w.writing == nil {
 			w.begin()
 		}
-		if err := w.writing.flush.run(ctx); err != nil {
+		w.writing.run, w.writing.reason = w.run.Run, w.run.Reason
+		if err := w.writeBatch(ctx, w.writing); err != nil {
 			w.attempts++
 			return w.attemptFailed(err, w.attempts, w.SyncStatus().Pending)
 		}
@@ -88,6 +91,7 @@ func (w *BatchDBWriter[T]) begin() {
 
 // settle books a written batch and keeps what the destination rejected.
 func (w *BatchDBWriter[T]) settle(b *batch) {
+	start := time.Now()
 	kept, superseded := w.keys.judge(b.flush)
 	w.keys.update(kept, superseded)
 	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
@@ -96,10 +100,15 @@ func (w *BatchDBWriter[T]) settle(b *batch) {
 	}
 	w.book(n, append(amend(w.failed, superseded, nil), kept...))
 	w.logFailed(b.flush.failed)
-	w.run.add(n)
+	w.emitFailed(kept)
+	took := BatchTimes{Acknowledging: time.Since(start)}
+	b.times.add(took)
+	w.tally.acknowledged(took, b.read)
+	w.run.add(n, b)
 	w.settled = b.hi
 	w.writing, w.attempts = nil, 0
 	w.tally.setState(StateOK)
+	w.noteState()
 }
 
 // book books rows that went another way, and the failed rows that are left.
@@ -107,6 +116,7 @@ func (w *BatchDBWriter[T]) book(n settlement, failed []stage.Failure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ledger.settle(n)
+	w.came = w.next // what is left came into rows
 	w.failed = failed
 }
 

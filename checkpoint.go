@@ -129,9 +129,11 @@ func (d *disk) make(ctx context.Context, upTo int64, bound *boundary, staged *at
 		if ctx.Err() == nil {
 			d.noteUnsaved(err)
 		}
+		d.events.emit(&CheckpointEnd{Duration: time.Since(start), Err: err})
 		return "", err
 	}
 	took := time.Since(start)
+	d.events.emit(&CheckpointEnd{Path: info.Path, Rows: info.Rows, Failed: info.Failed, Bytes: info.Size, Duration: took})
 	d.noteUnsaved(nil)
 	d.newest, d.settled, d.failed = info, settled, info.Failed
 	d.tally.checkpointed(info.Created, info.Size, took)

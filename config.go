@@ -118,6 +118,10 @@ type Config struct {
 	// and counted in Stats.Panics.
 	OnSync func(ctx context.Context, ev SyncEvent)
 
+	// Hooks are told what the writer does: batches, rejected rows, changes of the
+	// state, waits for room, checkpoints. See Hook.
+	Hooks []Hook
+
 	// fs holds the checkpoints and the journal. Nil, but in tests: the
 	// operating system's.
 	fs fsys.FS

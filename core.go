@@ -31,8 +31,10 @@ type core struct {
 	sink        dest.Sink
 	destination string // its name, for errors and logs
 	tally       *tally
-	events      *events // nil without a hook
-	unreachable bool    // the destination was, when the writer was made
+	hooks       *hooks
+	events      *events // nil without a hook that it would call
+	states      states
+	unreachable bool // the destination was, when the writer was made
 }
 
 // newCore binds the table to the destination and looks whether it takes the
@@ -45,7 +47,10 @@ func newCore(ctx context.Context, table dest.Table, d *Destination, cfg Config) 
 	}
 	c := &core{cfg: cfg, table: table, destination: d.String(), tally: newTally()}
 	c.cfg.Logger = carefulLogger(cfg.Logger, &c.tally.panics)
-	c.events = newEvents(c.cfg, table.String(), &c.tally.panics)
+	if c.hooks, err = findHooks(&cfg); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	c.events = newEvents(c.hooks, c.cfg.Logger, table.String(), &c.tally.panics)
 	if c.sink, err = d.d.Bind(&c.table, c.cfg.Logger); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTable, err)
 	}
@@ -71,7 +76,7 @@ func (c *core) check(ctx context.Context) error {
 		return fmt.Errorf("memdbwriter: cancelled while looking at the destination: %w: %w", ended(ctx), err)
 	}
 	c.unreachable = true
-	c.tally.refused()
+	c.tally.refused(err, 1)
 	c.tally.failed(err, StateDegraded)
 	c.cfg.Logger.Warn("destination not reachable yet, rows are buffered", "table", c.table.String(),
 		"destination", c.destination, "sqlstate", e.SQLState, "error", e)
@@ -107,6 +112,7 @@ func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, er
 	}
 	err = c.destinationError(e)
 	c.tally.failed(err, state)
+	c.noteState()
 	c.logFailure(e, n, delay, waiting)
 	return delay, err
 }

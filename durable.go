@@ -257,6 +257,7 @@ func (d *disk) noteJournal(j *journal.Writer) {
 	d.lacking = err
 	d.tellState()
 	d.health.Unlock()
+	d.noteState()
 	switch log := d.cfg.Logger; {
 	case before == nil && err != nil:
 		log.Error("disk failed, rows are in memory only", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", err)
@@ -278,6 +279,7 @@ func (d *disk) tellState() { d.tally.setDisk(cmp.Or(d.lacking, d.unsaved, d.sile
 // noteUnsaved keeps for the state why rows are not saved but by the journal, nil if
 // they are.
 func (d *disk) noteUnsaved(err error) {
+	defer d.noteState()
 	d.health.Lock()
 	defer d.health.Unlock()
 	d.unsaved = err
@@ -368,6 +370,7 @@ func (d *disk) noteSilent(silent bool) {
 	}
 	d.tellState()
 	d.health.Unlock()
+	d.noteState()
 	if silent && before == nil {
 		d.cfg.Logger.Error("disk does not answer", "table", d.table.String(), "directory", d.cfg.CheckpointDir, "error", errNoAnswer)
 	}

@@ -62,6 +62,8 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 	if err := e.start(ctx); err != nil {
 		return nil, errors.Join(err, c.sink.Close(), e.store.Close(), e.disk.close())
 	}
+	e.states.watch(e.status)
+	e.noteState()
 	e.cfg.Logger.Info("writer started", "table", table.String(), "destination", e.destination,
 		"batch", e.cfg.SyncBatchSize, "interval", e.cfg.SyncInterval, "max_rows", e.cfg.MaxRows)
 	return e, nil
@@ -76,6 +78,9 @@ func (e *engine) start(ctx context.Context) (err error) {
 	e.syncer = newSyncer(e.core, e.store, e.front)
 	e.stager = newStager(e)
 	e.syncer.stageAll = e.stager.flush
+	if len(e.hooks.addWaited) > 0 {
+		e.front.waitEnded = func(w AddWait) { e.events.emit(&w) }
+	}
 	e.syncer.disk, e.stager.disk = e.disk, e.disk
 	if e.disk != nil {
 		e.disk.readers = e.readers
@@ -135,6 +140,7 @@ func newStager(e *engine) *stager {
 		failed: func(err error) {
 			err = fmt.Errorf("memdbwriter: cannot stage rows in memory, trying again: %w", err)
 			e.tally.failed(err, StateDegraded)
+			e.noteState()
 			e.cfg.Logger.Error("staging failed, rows stay in the front buffer", "table", e.table.String(), "error", err)
 		},
 	}
@@ -305,7 +311,8 @@ func (e *engine) failed(upTo int64) error {
 }
 
 func (e *engine) status() SyncStatus {
-	s, full := e.front.status()
+	staged, _ := e.syncer.arrivals.oldest()
+	s, full := e.front.status(staged)
 	return e.tally.status(s, full)
 }
 
@@ -314,6 +321,7 @@ func (e *engine) stats() Stats {
 	s.SyncStatus = e.status()
 	e.front.fillStats(&s)
 	s.MemoryBytes = e.store.Memory()
+	s.Limits = limitsOf(&e.cfg)
 	if e.disk != nil {
 		f := e.disk.journal.Figures()
 		s.JournalFiles, s.JournalBytes, s.JournalFsyncs = f.Files, f.Bytes, f.Fsyncs

@@ -58,9 +58,9 @@ var (
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
 
 	// ErrStopInHook is returned by Stop when it is called with the context that
-	// OnSync was called with: Stop waits until OnSync has returned. Call it from
-	// another goroutine.
-	ErrStopInHook = errors.New("memdbwriter: OnSync must not call Stop, which waits for OnSync to return")
+	// OnSync or another hook was called with: Stop waits until it has returned. Call
+	// it from another goroutine.
+	ErrStopInHook = errors.New("memdbwriter: a hook must not call Stop, which waits for the hook to return")
 )
 
 // Returned by writers that keep rows on disk.

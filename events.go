@@ -1,54 +1,15 @@
 package memdbwriter
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// SyncEvent describes a sync run that has ended, or several whose events were
-// merged because OnSync had not returned.
-type SyncEvent struct {
-	Reason     Reason // of the newest run
-	Synced     int64  // rows committed
-	Superseded int64  // rows made void by another row of their key, earlier failed ones included
-	Skipped    int64  // rows that a trigger of the table cancelled
-	Failed     int64  // rows that the destination rejected
-	Batches    int64  // batches taken from the buffer
-	Duration   time.Duration
-	// Err is why the run ended before its goal, as SyncStatus.LastError has it;
-	// rows that are left are tried again. Of several runs it is the newest error.
-	Err error
-	// Merged is how many other events are in this one: its counts and its
-	// Duration are sums of Merged+1 runs.
-	Merged int64
-}
-
-func (ev *SyncEvent) add(n settlement) {
-	ev.Synced += n.synced
-	ev.Superseded += n.superseded
-	ev.Skipped += n.skipped
-	ev.Failed += n.rejected
-	ev.Batches++
-}
-
-// merge adds a newer event.
-func (ev *SyncEvent) merge(newer SyncEvent) {
-	ev.Reason = newer.Reason
-	ev.Synced += newer.Synced
-	ev.Superseded += newer.Superseded
-	ev.Skipped += newer.Skipped
-	ev.Failed += newer.Failed
-	ev.Batches += newer.Batches
-	ev.Duration += newer.Duration
-	ev.Err = cmp.Or(newer.Err, ev.Err)
-	ev.Merged += newer.Merged + 1
-}
 
 const (
 	// maxEvents is how many events wait for a hook; further ones are merged.
@@ -58,47 +19,63 @@ const (
 	eventsAfter = time.Second
 )
 
-// events delivers events to Config.OnSync. A nil *events does nothing.
+// event is something that hooks are told.
+type event interface {
+	// calls are the calls of the hooks that want to know.
+	calls(h *hooks) []hookCall
+	// merge adds a newer event, and reports whether it is of the same kind. The
+	// queue is full, or it is not; then most events stay by themselves.
+	merge(newer event, full bool) bool
+}
+
+// hookCall is one call of a hook.
+type hookCall struct {
+	method string
+	call   func(context.Context)
+}
+
+// events delivers events to hooks. A nil *events does nothing.
 //
-// One goroutine calls the hook. It holds no lock, so the hook may call every
+// One goroutine calls the hooks. It holds no lock, so a hook may call every
 // method of the writer. It exists only while an event waits. Nobody waits for
 // it but Stop: emit appends to a bounded queue and merges what does not fit.
 //
 // Nothing is delivered before begin: the first call of a method of the writer
-// shows that New has returned and that its caller has the writer, which the
+// shows that New has returned and that its caller has the writer, which a
 // hook may use.
 type events struct {
-	hook   func(context.Context, SyncEvent)
+	hooks  *hooks
 	log    *slog.Logger
 	panics *panics
 	table  string
 
-	ctx   context.Context // the hook's: it ends when nobody waits for the hook any more
+	ctx   context.Context // the hooks': it ends when nobody waits for them any more
 	end   context.CancelCauseFunc
 	timer *time.Timer // calls begin; nil until New returns
 	begun atomic.Bool // written with mu
 
 	mu      sync.Mutex // a leaf
-	queue   []SyncEvent
+	queue   []event
+	left    []hookCall    // of the event that was taken last
 	running bool          // the goroutine exists
-	calling bool          // the hook is being called
+	calling string        // the method that is being called; empty: none is
 	closed  bool          // no event is taken any more
 	done    chan struct{} // closed when closed and the queue is empty and the goroutine has ended
 }
 
-// eventsKey finds, in the hook's context, the events that it belongs to.
+// eventsKey finds, in a hook's context, the events that it belongs to.
 type eventsKey struct{}
 
-func newEvents(cfg Config, table string, p *panics) *events {
-	if cfg.OnSync == nil {
+func newEvents(h *hooks, log *slog.Logger, table string, p *panics) *events {
+	if !h.queued() {
 		return nil
 	}
-	e := &events{hook: cfg.OnSync, log: cfg.Logger, panics: p, table: table, done: make(chan struct{})}
+	e := &events{hooks: h, log: log, panics: p, table: table, done: make(chan struct{})}
 	e.ctx, e.end = context.WithCancelCause(context.WithValue(context.Background(), eventsKey{}, e))
 	return e
 }
 
-// called reports whether ctx is that of a call of this writer's hook.
+// called reports whether ctx is that of a call of one of this writer's hooks.
 func (e *events) called(ctx context.Context) bool {
 	return e != nil && ctx.Value(eventsKey{}) == e
 }
@@ -122,17 +99,20 @@ func (e *events) begin() {
 }
 
 // emit queues an event and never waits.
-func (e *events) emit(ev SyncEvent) {
+func (e *events) emit(ev event) {
 	if e == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch n := len(e.queue); {
-	case e.closed:
-	case n == maxEvents:
-		e.queue[n-1].merge(ev)
-	default:
+	if e.closed {
+		return
+	}
+	merged, full := false, len(e.queue) >= maxEvents
+	for i := len(e.queue) - 1; i >= 0 && !merged; i-- {
+		merged = e.queue[i].merge(ev, full)
+	}
+	if !merged {
 		e.queue = append(e.queue, ev)
 	}
 	e.start()
@@ -143,10 +123,10 @@ func (e *events) emit(ev SyncEvent) {
 func (e *events) start() {
 	switch {
 	case e.running:
-	case len(e.queue) > 0 && e.begun.Load():
+	case len(e.queue)+len(e.left) > 0 && e.begun.Load():
 		e.running = true
 		go e.deliver()
-	case e.closed && len(e.queue) == 0:
+	case e.closed && len(e.queue)+len(e.left) == 0:
 		e.end(ErrStopped)
 		select {
 		case <-e.done:
@@ -156,50 +136,54 @@ func (e *events) start() {
 	}
 }
 
-// deliver calls the hook until no event waits. A hook that ends the goroutine
+// deliver calls hooks until no event waits. A hook that ends the goroutine
 // (runtime.Goexit, as t.FailNow does) does not end the delivery.
 func (e *events) deliver() {
 	defer func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.running, e.calling = false, false
+		e.running, e.calling = false, ""
 		e.start()
 	}()
 	for {
-		ev, ok := e.next()
+		c, ok := e.next()
 		if !ok {
 			return
 		}
-		e.call(ev)
+		guardHook(e.log, e.panics, e.table, c.method, func() { c.call(e.ctx) })
 	}
 }
 
-// next takes the oldest event.
-func (e *events) next() (ev SyncEvent, ok bool) {
+// next takes the next call, of the oldest event that has one left.
+func (e *events) next() (c hookCall, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.calling = len(e.queue) > 0
-	if !e.calling {
-		return ev, false
+	e.calling = ""
+	for len(e.left) == 0 {
+		if len(e.queue) == 0 {
+			return c, false
+		}
+		e.left = e.queue[0].calls(e.hooks)
+		e.queue = slices.Delete(e.queue, 0, 1)
 	}
-	ev = e.queue[0]
-	e.queue = append(e.queue[:0], e.queue[1:]...)
-	return ev, true
+	c, e.left = e.left[0], e.left[1:]
+	e.calling = c.method
+	return c, true
 }
 
-// call calls the hook and survives its panic.
-func (e *events) call(ev SyncEvent) {
+// guardHook calls a method of a hook and survives its panic.
+func guardHook(log *slog.Logger, p *panics, table, method string, call func()) {
 	defer func() {
-		if p := recover(); p != nil {
-			e.log.Error("OnSync panicked", "table", e.table, "error", e.panics.survived("OnSync", p), "stack", string(debug.Stack()))
+		if v := recover(); v != nil {
+			log.Error("hook panicked", "table", table, "hook", method, "error", p.survived(method, v), "stack", string(debug.Stack()))
 		}
 	}()
-	e.hook(e.ctx, ev)
+	call()
 }
 
 // close refuses further events and returns when the others are delivered. When
-// ctx ends first, those that wait are dropped and the hook's context ends; the
-// error says that the hook has not returned.
+// ctx ends first, those that wait are dropped and the hooks' context ends; the
+// error says which hook has not returned.
 func (e *events) close(ctx context.Context) error {
 	if e == nil {
 		return nil
@@ -225,22 +209,22 @@ func (e *events) close(ctx context.Context) error {
 	}
 }
 
-// giveUp drops what waits, and returns an error if the hook is being called.
+// giveUp drops what waits, and returns an error if a hook is being called.
 func (e *events) giveUp(ctx context.Context) error {
 	dropped, calling := e.drop()
 	if dropped > 0 {
-		e.log.Warn("sync events dropped", "table", e.table, "events", dropped)
+		e.log.Warn("events dropped", "table", e.table, "events", dropped)
 	}
-	if !calling {
+	if calling == "" {
 		return nil
 	}
-	return fmt.Errorf("memdbwriter: OnSync of %s has not returned: %w", e.table, ended(ctx))
+	return fmt.Errorf("memdbwriter: the hook %s of %s has not returned: %w", calling, e.table, ended(ctx))
 }
 
-func (e *events) drop() (dropped int, calling bool) {
+func (e *events) drop() (dropped int, calling string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	dropped, e.queue = len(e.queue), nil
+	dropped, e.queue, e.left = len(e.queue), nil, nil
 	e.end(ErrStopped)
 	e.start()
 	return dropped, e.calling

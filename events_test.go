@@ -209,8 +209,8 @@ func TestAnOnSyncThatPanicsOrEndsItsGoroutine(t *testing.T) {
 		}
 		mustStop(t, w)
 		mustStop(t, w)
-		if calls < 4 || log.count("ERROR OnSync panicked") != (calls+1)/2 {
-			t.Errorf("%d calls, %d panics logged", calls, log.count("ERROR OnSync panicked"))
+		if calls < 4 || log.count("ERROR hook panicked") != (calls+1)/2 {
+			t.Errorf("%d calls, %d panics logged", calls, log.count("ERROR hook panicked"))
 		}
 	})
 }

@@ -127,7 +127,8 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 		history[page[i].Seq] = &page[i]
 	}
 	b.prepare(c, r)
-	err := b.flush.run(ctx)
+	b.reason = ReasonRetry
+	err := c.writeBatch(ctx, b)
 	c.logFailed(b.flush.failed)
 
 	res := retried{gone: b.flush.storedSeqs()}
@@ -155,6 +156,7 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 			res.gone = append(res.gone, seq)
 		}
 	}
+	c.emitFailed(res.again)
 	res.settlement = b.flush.settlement(0, 0, 0, len(res.gone))
 	return res, err
 }

@@ -236,18 +236,21 @@ func TestArrivals(t *testing.T) {
 	start := time.Now()
 	at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 	a := newArrivals(16 * time.Second) // a grain of a second
-	want := func(settled int64, n int) {
+	want := func(acknowledged int64, n int) {
 		t.Helper()
-		got, ok := a.oldest(settled)
+		a.acknowledge(acknowledged)
+		got, ok := a.oldest()
 		if ok != (n >= 0) || ok && !got.Equal(at(n)) {
-			t.Errorf("behind %d: %v, %v, want %d s", settled, got.Sub(start), ok, n)
+			t.Errorf("behind %d: %v, %v, want %d s", acknowledged, got.Sub(start), ok, n)
 		}
 	}
-	want(0, -1)
+	want(4, -1)
+	a.note(4, at(0)) // acknowledged before it was noted
+	want(4, -1)
 	a.note(5, at(0))
 	a.note(6, start.Add(time.Millisecond))
 	a.note(9, at(1))
-	want(0, 0)
+	want(4, 0)
 	want(5, 0)
 	want(6, 1)
 	want(9, -1)

@@ -15,18 +15,24 @@ import (
 // batch is a range of arrived rows, made ready to be written.
 type batch struct {
 	tuple.Batch                     // sorted, each key once; in arrival order without a key
-	hi          int64               // the last arrival number in the range
+	lo, hi      int64               // the first and the last arrival number in the range
 	read        int64               // rows in the range
 	readBytes   int64               // their size
 	flush       *flush              // how far writing it has come
 	outcome     <-chan error        // of the attempt under way
 	keys        map[uint64]struct{} // hashes of the keys; nil unless batches are flushed side by side
+
+	run      int64  // number of the run that launched it; 0: none did
+	reason   Reason // of that run
+	attempts int    // to write it
+	trips    int64  // requests of all of them
+	times    BatchTimes
 }
 
 // prepare makes a batch of rows in arrival order ready. r is nil when every
 // row is written.
 func (b *batch) prepare(c *core, r *reducer) {
-	b.hi = b.Rows[b.Len()-1].Seq
+	b.lo, b.hi = b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
 	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics}
 	todo := []*tuple.Batch{&b.Batch}
@@ -81,8 +87,17 @@ type flush struct {
 	onWrite func(dest.Result)
 	verdict verdict
 	panics  *panics
-	onError func()
+	onError func(err error, trips int)
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
+	figures
+}
+
+// figures are what a flush has done so far.
+type figures struct {
+	way        Way // the costliest
+	trips      int64
+	storedRows int64
+	rejected   int64 // at the end of the last attempt
 }
 
 // storedSeqs are the numbers of the rows that are stored or skipped.
@@ -172,18 +187,18 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 	step("batch sending")
 	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return f.sink.Write(ctx, part) })
 	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
-		trips := res.RoundTrips
 		res, err = f.within(ctx, func(ctx context.Context) (res dest.Result, err error) {
 			res, refused, err = isolator.Isolate(ctx, part)
 			return res, err
 		})
-		res.RoundTrips += trips
+		res.Way = dest.Pass
 	}
 	if err != nil {
 		return nil, err
 	}
 	step("batch committed")
 	f.onWrite(res)
+	f.way = costlier(f.way, wayNames[res.Way])
 	f.skipped += int64(res.Skipped)
 	return refused, nil
 }
@@ -193,6 +208,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 func (f *flush) take(part *tuple.Batch, refused []dest.Refusal) {
 	if stored := dest.Except(part, refused); stored.Len() > 0 {
 		f.stored = append(f.stored, stored)
+		f.storedRows += int64(stored.Len())
 	}
 	rejected, later := f.verdict.onRows(part, refused)
 	if later.Len() > 0 {
@@ -213,8 +229,10 @@ func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Res
 	}()
 	res, err = call(ctx)
 	if err != nil {
-		f.onError()
+		res.RoundTrips = max(1, res.RoundTrips) // some sinks do not say
+		f.onError(err, res.RoundTrips)
 	}
+	f.trips += int64(res.RoundTrips)
 	return res, err
 }
 

@@ -46,7 +46,19 @@ type front struct {
 	waits  int64         // Adds that had to wait
 	waited time.Duration // for so long in total
 	closed bool
+
+	came    time.Time // when the oldest row in chunks came; zero: there is none
+	taken   time.Time // when the oldest row came that the stager has taken and not staged; zero: there is none
+	near    bool      // usage has reached nearFull, and has not fallen to noLongerNear since
+	filling filling   // how fast the memory fills
+
+	waitEnded func(AddWait) // nil: nobody wants to know
 }
+
+const (
+	nearFull     = 0.8
+	noLongerNear = 0.5
+)
 
 // entrant is a caller who waits until its rows are in.
 type entrant struct {
@@ -57,7 +69,7 @@ type entrant struct {
 
 func newFront(cfg Config) *front {
 	return &front{
-		maxRows: int64(cfg.MaxRows), maxBytes: cfg.MaxBytes,
+		maxRows: int64(cfg.MaxRows), maxBytes: cfg.MaxBytes, filling: newFilling(),
 		rowsReady: make(chan struct{}, 1), limitHit: make(chan struct{}, 1),
 	}
 }
@@ -111,19 +123,30 @@ func (f *front) addOne(ctx context.Context, t []byte) error {
 // how many it took. The error is nil exactly when that is all of them.
 func (f *front) add(ctx context.Context, b *tuple.Batch) (int, error) {
 	me := &entrant{rows: b, done: make(chan struct{})}
-	if n, err := f.enter(me); err != nil || n == b.Len() {
-		return n, err
+	at, err := f.enter(me)
+	if err != nil || at == b.Len() {
+		return at, err
 	}
 	start := time.Now()
 	select {
 	case <-me.done:
 	case <-ctx.Done():
 	}
+	waited := time.Since(start)
+	n, err := f.leave(ctx, me, waited)
+	if f.waitEnded != nil {
+		f.waitEnded(AddWait{Rows: int64(b.Len() - at), Waited: waited, Err: err})
+	}
+	return n, err
+}
+
+// leave ends the wait of a caller, and returns how many of its rows are in.
+func (f *front) leave(ctx context.Context, me *entrant, waited time.Duration) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waited += time.Since(start)
+	f.waited += waited
 	switch {
-	case me.next == b.Len():
+	case me.next == me.rows.Len():
 		return me.next, nil
 	case f.closed:
 		return me.next, ErrStopped
@@ -260,6 +283,9 @@ func (f *front) chunk(n int) *tuple.Batch {
 			return c
 		}
 	}
+	if len(f.chunks) == 0 {
+		f.came = time.Now()
+	}
 	c := &tuple.Batch{}
 	if k := len(f.spare); k > 0 && n <= chunkBytes {
 		c, f.spare = f.spare[k-1], f.spare[:k-1]
@@ -278,6 +304,10 @@ func (f *front) take(into []*tuple.Batch) []*tuple.Batch {
 	into = append(into, f.chunks...)
 	clear(f.chunks)
 	f.chunks = f.chunks[:0]
+	if f.taken.IsZero() {
+		f.taken = f.came
+	}
+	f.came = time.Time{}
 	return into
 }
 
@@ -285,6 +315,7 @@ func (f *front) take(into []*tuple.Batch) []*tuple.Batch {
 func (f *front) recycle(chunks []*tuple.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.taken = time.Time{}
 	for _, c := range chunks {
 		if cap(c.Data) == chunkBytes && len(f.spare) < spareChunks {
 			c.Reset()
@@ -311,6 +342,7 @@ func (f *front) settle(s settlement) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ledger.settle(s)
+	f.filling.observe(&f.ledger)
 	f.hit = false
 	f.wake()
 	if !f.closed {
@@ -364,11 +396,38 @@ func (f *front) isClosed() bool {
 }
 
 // status is what the ledger says at this moment, whether the limit is reached,
-// and since when that is so.
-func (f *front) status() (s SyncStatus, full condition) {
+// and since when that is so. staged is when the oldest staged row came; zero if
+// there is none.
+func (f *front) status(staged time.Time) (s SyncStatus, full condition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ledger.status(), condition{on: f.full, since: f.turned}
+	s = f.ledger.status()
+	for _, at := range []time.Time{staged, f.taken, f.came} {
+		if s.Pending > 0 && !at.IsZero() {
+			s.OldestPending = max(s.OldestPending, time.Since(at))
+		}
+	}
+	s.Usage = f.usage()
+	s.NearFull = f.isNear(s.Usage)
+	f.filling.observe(&f.ledger)
+	s.TimeToFull = f.filling.timeToFull(f)
+	return s, condition{on: f.full, since: f.turned}
+}
+
+// usage is the share of the limit that is used, from 0 to 1. Called with the
+// mutex.
+func (f *front) usage() float64 {
+	usage := float64(f.ledger.waiting()) / float64(f.maxRows)
+	if f.maxBytes > 0 {
+		usage = max(usage, float64(f.ledger.waitingBytes)/float64(f.maxBytes))
+	}
+	return min(usage, 1)
+}
+
+// isNear reports whether the buffer is nearly full. Called with the mutex.
+func (f *front) isNear(usage float64) bool {
+	f.near = usage >= nearFull || f.near && usage > noLongerNear
+	return f.near
 }
 
 // fillStats adds the figures that the front buffer keeps.
@@ -377,4 +436,5 @@ func (f *front) fillStats(s *Stats) {
 	defer f.mu.Unlock()
 	s.PendingBytes, s.SyncedBytes = f.ledger.waitingBytes, f.ledger.syncedBytes
 	s.Waits, s.WaitTime = f.waits, f.waited
+	s.Rejected = f.ledger.rejections
 }

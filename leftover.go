@@ -29,7 +29,7 @@ func deliverLeft(ctx context.Context, table dest.Table, d *Destination, cfg Conf
 	if !left {
 		return nil
 	}
-	cfg.Durability, cfg.CheckpointInterval, cfg.OnSync = DurabilityCheckpoint, -1, nil
+	cfg.Durability, cfg.CheckpointInterval, cfg.OnSync, cfg.Hooks = DurabilityCheckpoint, -1, nil, nil
 	e, err := newEngine(ctx, table, d, cfg)
 	if err != nil {
 		return err

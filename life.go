@@ -72,6 +72,7 @@ func (e *engine) shutDown(ctx context.Context) {
 		released <- errors.Join(e.disk.close(), e.sink.Close(), e.store.Close())
 	})
 	e.tally.stop()
+	e.noteState()
 	err = errors.Join(err, saveErr)
 	if idle && waitFor(ctx, closed) {
 		err = errors.Join(err, <-released)

@@ -22,7 +22,7 @@ func (s *syncer) report(ev SyncEvent) {
 	} else {
 		s.logged = time.Now()
 	}
-	total, _ := s.front.status()
+	total, _ := s.front.status(time.Time{})
 	log("sync done", "table", s.table.String(), "reason", string(ev.Reason),
 		"synced", ev.Synced, "superseded", ev.Superseded, "skipped", ev.Skipped, "failed", ev.Failed, "batches", ev.Batches,
 		"seconds", ev.Duration.Seconds(), "waiting", total.Pending, "synced_total", total.Synced)
@@ -40,10 +40,16 @@ func (c *core) logStopped(s SyncStatus, err error) {
 	c.cfg.Logger.Info("writer stopped", attrs...)
 }
 
-// logLimit logs once that the limit was reached, and once that half of the
-// buffer is free again.
+// logLimit logs once that the limit is near, once that it was reached, and once
+// that half of the buffer is free again.
 func (s *syncer) logLimit() {
-	st, full := s.front.status()
+	st, full := s.front.status(time.Time{})
+	if st.NearFull && !s.nearFull && !full.on {
+		s.cfg.Logger.Warn("buffer nearly full", "table", s.table.String(), "waiting", st.Pending,
+			"max_rows", s.cfg.MaxRows, "max_bytes", s.cfg.MaxBytes, "usage", st.Usage)
+	}
+	s.nearFull = st.NearFull
+	s.noteState()
 	switch {
 	case full.on && !s.full:
 		s.cfg.Logger.Warn("buffer full, Add waits", "table", s.table.String(), "waiting", st.Pending, "max_rows", s.cfg.MaxRows, "max_bytes", s.cfg.MaxBytes)

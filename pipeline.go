@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -80,6 +81,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 			s.flying = slices.Delete(s.flying, 0, 1) // which lets go of the batch, too
 		case s.call = <-calls: // once nothing is in flight
 		case <-s.stagedReady: // perhaps there is a batch to load now
+			s.logLimit()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -207,13 +209,18 @@ func (s *syncer) collides(b *batch) bool {
 // launch has the batch flushed by a goroutine, which move waits for.
 func (s *syncer) launch(ctx context.Context, b *batch) {
 	outcome := make(chan error, 1)
-	b.outcome = outcome
-	s.air.Go(func() { outcome <- b.flush.run(ctx) })
+	b.outcome, b.run, b.reason = outcome, s.runNumber, s.runReason
+	s.air.Go(func() {
+		err := errGoroutineEnded
+		defer func() { outcome <- err }()
+		err = s.writeBatch(ctx, b)
+	})
 }
 
 // settle takes the first of the landed batches out of the staging table and
 // books its rows.
 func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
+	start := time.Now()
 	b := s.landed[0]
 	kept, superseded := s.failed.judge(b.flush)
 	if err := s.keepBehind(ctx, b.hi, kept); err != nil {
@@ -241,13 +248,19 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
 	s.logLimit()
 	s.front.settle(n)
-	ev.add(n)
+	s.arrivals.acknowledge(s.settled)
 	s.logFailed(b.flush.failed)
+	s.emitFailed(kept)
 	s.landed = slices.Delete(s.landed, 0, 1)
 	s.underway -= b.readBytes
 	s.keepSpare(b)
 	s.recovered()
 	s.waiters.notify(s.settled, nil)
+	took := BatchTimes{Acknowledging: time.Since(start)}
+	b.times.add(took)
+	s.tally.acknowledged(took, b.read)
+	ev.add(n, b)
+	s.noteState()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/dump"
 	"github.com/memdbwriter/memdbwriter/internal/journal"
@@ -34,6 +35,7 @@ type recovery struct {
 	full    chan struct{} // closed when run has to wait for room
 	waits   bool          // full is closed
 
+	began        time.Time
 	rows, failed int64
 }
 
@@ -42,7 +44,7 @@ type recovery struct {
 // are an error: somebody must decide.
 func openRecovery(d *disk) (*recovery, error) {
 	step("recovery begins")
-	r := &recovery{disk: d, outcome: make(chan error, 1), full: make(chan struct{})}
+	r := &recovery{disk: d, began: time.Now(), outcome: make(chan error, 1), full: make(chan struct{})}
 	if deleted, err := d.dir.Sweep(); err != nil {
 		return nil, fmt.Errorf("memdbwriter: cannot tidy %s: %w", d.cfg.CheckpointDir, err)
 	} else if len(deleted) > 0 {
@@ -115,6 +117,9 @@ func (r *recovery) run(ctx context.Context) error {
 	d := r.disk
 	d.newest, d.settled, d.failed = base, r.journal.Settled, base.Failed
 	d.recovered.Store(true)
+	if r.rows+r.failed > 0 {
+		d.events.emit(&Recovered{Rows: r.rows, Failed: r.failed, Duration: time.Since(r.began)})
+	}
 	return nil
 }
 
@@ -212,7 +217,10 @@ func (r *recovery) begin(ctx context.Context, first int64) error {
 	if r.rows > 0 {
 		return nil
 	}
-	return r.call(ctx, func() { r.syncer.settled, r.syncer.loaded = first-1, first-1 })
+	return r.call(ctx, func() {
+		r.syncer.settled, r.syncer.loaded = first-1, first-1
+		r.syncer.arrivals.acknowledge(first - 1)
+	})
 }
 
 // end tells stager and syncer that new rows come now. At the level that

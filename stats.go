@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -46,6 +47,25 @@ type SyncStatus struct {
 	State State
 	Since time.Time // when State began
 
+	// OldestPending is for how long the oldest pending row has waited, 0 if none
+	// waits: never less than it has, and at most a sixteenth of SyncInterval more.
+	// Rows of earlier writers count from the moment at which they were recovered.
+	OldestPending time.Duration
+	// Usage is the share of MaxRows or MaxBytes, whichever is closer to its limit,
+	// that the pending rows take, from 0 to 1.
+	Usage float64
+	// NearFull is the warning before StateFull: Usage has reached 0.8, and has not
+	// fallen to 0.5 since.
+	NearFull bool
+	// TimeToFull estimates when Add will wait, if the buffer goes on to fill as it
+	// has over the last half minute or so. 0: Add waits; negative: the buffer does
+	// not fill.
+	TimeToFull time.Duration
+	// TimeToDrain estimates how long it takes to move the pending rows, at the rate
+	// of the last batches and if no rows come. 0: none is pending; negative: not
+	// known, since no batch was stored yet, or because the destination fails.
+	TimeToDrain time.Duration
+
 	LastSync       time.Time // end of the last successful batch; zero: never
 	LastCheckpoint time.Time // when the last checkpoint was made; zero: never
 	DiskError      error     // why rows that should be on disk are in memory only; nil if there is no such row
@@ -61,10 +81,16 @@ type Stats struct {
 	SyncedBytes  int64 // encoded size of the synced and skipped rows
 	MemoryBytes  int64 // memory that SQLite holds for waiting and failed rows, measured
 
-	Batches       int64 // transactions committed
-	DirectBatches int64 // of them: rows went straight into the table
-	RoundTrips    int64 // requests to the destination that were waited for
-	Retries       int64 // attempts that failed and were repeated
+	Batches       int64            // transactions committed
+	DirectBatches int64            // of them: rows went straight into the table
+	PassBatches   int64            // of them: the database told the rows of a refused batch apart
+	RoundTrips    int64            // requests to the destination that were waited for
+	Retries       int64            // attempts that failed and were repeated
+	Rejected      int64            // times that the destination rejected a waiting row; it only grows, while Failed is how many are kept
+	Refusals      map[string]int64 // requests that failed, by the class of their SQLSTATE, its first two characters; "": no SQLSTATE
+	Times         BatchTimes       // what writing batches was spent with, summed up
+
+	Limits Limits
 
 	Runs     map[Reason]int64         // sync runs by what started them
 	RunTime  map[Reason]time.Duration // time spent in them
@@ -78,11 +104,28 @@ type Stats struct {
 	JournalBytes    int64         // size of all of them
 	JournalFsyncs   int64         // times that the journal was made durable, or that it failed
 
-	Panics    int64 // panics of OnSync, the log handler or the destination that were survived
+	Panics    int64 // panics of hooks, the log handler or the destination that were survived
 	LastPanic error // the last of them, with its stack
 
 	Waits    int64         // times that an Add found the buffer full and waited
 	WaitTime time.Duration // time that callers spent so, added up
+}
+
+// Limits are the limits in force.
+type Limits struct {
+	MaxRows       int64
+	MaxBytes      int64 // 0: none
+	MaxFailedRows int64
+	BatchRows     int64
+	BatchBytes    int64
+	Workers       int64
+}
+
+func limitsOf(cfg *Config) Limits {
+	return Limits{
+		MaxRows: int64(cfg.MaxRows), MaxBytes: cfg.MaxBytes, MaxFailedRows: int64(cfg.MaxFailedRows),
+		BatchRows: int64(cfg.SyncBatchSize), BatchBytes: maxBatchBytes, Workers: int64(cfg.SyncWorkers),
+	}
 }
 
 // ledger counts rows by where they are. Every row that came in is in exactly
@@ -93,6 +136,7 @@ type ledger struct {
 	failed, discarded           int64
 	lost, deleted               int64
 	waitingBytes, syncedBytes   int64
+	rejections                  int64 // what failed has ever grown by
 }
 
 func (l *ledger) waiting() int64 {
@@ -129,6 +173,7 @@ func (l *ledger) settle(s settlement) {
 	l.skipped += s.skipped
 	l.discarded += s.discarded
 	l.failed += s.rejected - s.resolved
+	l.rejections += s.rejected
 	l.waitingBytes -= s.bytes
 	l.syncedBytes += s.syncedBytes
 }
@@ -165,7 +210,12 @@ type tally struct {
 	disk                         error // why not everything is on disk
 	failureLogged                time.Time
 	lastError                    error
-	batches, direct, trips, fail int64
+	batches, direct, pass        int64
+	trips, fail, run             int64
+	refusals                     map[string]int64 // by the class of their SQLSTATE
+	times                        BatchTimes
+	pace                         pace // of acknowledged rows, in time that is spent on it
+	lastAck                      time.Time
 	runs                         map[Reason]int64
 	runTime                      map[Reason]time.Duration
 	stopped                      time.Time
@@ -187,7 +237,8 @@ func newTally() *tally {
 	now := time.Now()
 	return &tally{
 		started: now, since: now, state: StateOK,
-		runs: map[Reason]int64{}, runTime: map[Reason]time.Duration{},
+		runs: map[Reason]int64{}, runTime: map[Reason]time.Duration{}, refusals: map[string]int64{},
+		pace: pace{over: 10 * time.Second},
 	}
 }
 
@@ -236,25 +287,65 @@ func (t *tally) stored(r dest.Result) {
 	defer t.mu.Unlock()
 	t.batches++
 	t.trips += int64(r.RoundTrips)
-	if r.Way == dest.Direct {
+	switch r.Way {
+	case dest.Direct:
 		t.direct++
+	case dest.Pass:
+		t.pass++
 	}
 	t.lastSync, t.lastError = time.Now(), nil
 }
 
-// refused books a request that stored nothing. How many round trips it took the
-// sink does not say.
-func (t *tally) refused() {
+// refused books a call that stored nothing.
+func (t *tally) refused(err error, trips int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.trips++
+	t.trips += int64(trips)
+	state := dest.AsError(err).SQLState
+	t.refusals[state[:min(2, len(state))]]++
 }
 
-func (t *tally) beginRun(r Reason) {
+// attempted books what an attempt to write a batch was spent with.
+func (t *tally) attempted(times BatchTimes) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.times.add(times)
+}
+
+// acknowledged books that rows of a batch have left the memory.
+func (t *tally) acknowledged(times BatchTimes, rows int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.times.add(times)
+	now := time.Now()
+	since := t.lastAck
+	if t.running.since.After(since) {
+		since = t.running.since
+	}
+	t.pace.add(float64(rows), now.Sub(since))
+	t.lastAck = now
+}
+
+// timeToDrain estimates how long so many rows take. Called with the mutex.
+func (t *tally) timeToDrain(rows int64) time.Duration {
+	switch rate := t.pace.perSecond(); {
+	case rows == 0:
+		return 0
+	case rate <= 0 || t.state != StateOK:
+		return -1
+	default:
+		return seconds(float64(rows) / rate)
+	}
+}
+
+// beginRun books a run and returns its number.
+func (t *tally) beginRun(r Reason) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.running.set(true)
 	t.runs[r]++
+	t.run++
+	return t.run
 }
 
 // endRun books a run; more says that the next one follows at once.
@@ -296,6 +387,7 @@ func (t *tally) status(s SyncStatus, full condition) SyncStatus {
 	s.LastSync, s.LastError, s.LastErrorAt = t.lastSync, t.lastError, t.lastErrorAt
 	s.LastCheckpoint, s.DiskError = t.lastCheckpoint, t.disk
 	s.State, s.Since = t.state, t.since
+	s.TimeToDrain = t.timeToDrain(s.Pending)
 	moving := t.running
 	if moving.on && s.Pending == 0 { // a run that ends has no rows on their way
 		moving = condition{since: t.lastSync}
@@ -323,7 +415,8 @@ func (t *tally) stats() Stats {
 	defer t.mu.Unlock()
 	s := Stats{
 		Checkpoints: t.checkpoints, CheckpointBytes: t.checkpointBytes, CheckpointTime: t.checkpointTime,
-		Batches: t.batches, DirectBatches: t.direct,
+		Batches: t.batches, DirectBatches: t.direct, PassBatches: t.pass,
+		Refusals: maps.Clone(t.refusals), Times: t.times,
 		RoundTrips: t.trips, Retries: t.fail,
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),

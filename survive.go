@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// What a user gives to a writer to be called (Config.OnSync, Config.Logger, what
+// What a user gives to a writer to be called (hooks, Config.Logger, what
 // a destination's pool calls while it connects and writes) runs under recover: a
 // panic of it ends neither a goroutine of the writer nor the process. It is
 // counted, and Stats has the last one.

@@ -94,7 +94,11 @@ type syncer struct {
 	idle      *time.Timer // see shrink
 	shrinking bool        // idle is set
 
-	full bool // the log says that the buffer is full
+	full     bool // the log says that the buffer is full
+	nearFull bool // the log says that it is nearly full
+
+	runNumber int64  // of the run under way, or the last one
+	runReason Reason // its reason
 
 	logged time.Time // when a frequent kind of run was last logged at full level
 }
@@ -173,6 +177,7 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 				return ReasonRetry, true
 			}
 		case <-s.stagedReady:
+			s.logLimit()
 		case <-s.idle.C:
 			s.shrink()
 		}
@@ -190,14 +195,14 @@ func (s *syncer) due() (Reason, bool) {
 	case s.attempts == 0 && s.front.pressed():
 		return ReasonLimit, true
 	}
-	oldest, waiting := s.arrivals.oldest(s.settled)
+	oldest, waiting := s.arrivals.oldest()
 	return ReasonInterval, waiting && time.Since(oldest) >= s.cfg.SyncInterval
 }
 
 // setInterval sets the timer to the moment at which the oldest row has waited
 // for SyncInterval.
 func (s *syncer) setInterval() {
-	if oldest, waiting := s.arrivals.oldest(s.settled); waiting && s.attempts == 0 {
+	if oldest, waiting := s.arrivals.oldest(); waiting && s.attempts == 0 {
 		s.interval.Reset(time.Until(oldest.Add(s.cfg.SyncInterval)))
 	} else {
 		s.interval.Stop()
@@ -217,10 +222,12 @@ func (s *syncer) fullBatch(after int64) bool {
 // runs makes one run after the other as long as one is due. It returns with
 // nothing in flight.
 func (s *syncer) runs(ctx context.Context, reason Reason) error {
+	s.beginRun(reason)
 	s.relaunch(ctx)
-	for more := true; more; {
+	for {
+		var more bool
 		var err error
-		if reason, more, err = s.run(ctx, reason); err != nil {
+		if reason, more, err = s.run(ctx, reason); err != nil || !more {
 			return err
 		}
 		select {
@@ -228,16 +235,21 @@ func (s *syncer) runs(ctx context.Context, reason Reason) error {
 			s.tryAgain(ctx)
 		default:
 		}
+		s.beginRun(reason)
 	}
-	return nil
+}
+
+// beginRun books a run, whose batches carry its number and its reason.
+func (s *syncer) beginRun(reason Reason) {
+	s.runNumber, s.runReason = s.tally.beginRun(reason), reason
+	s.noteState()
 }
 
 // run makes one run, and returns whether the next one follows, and its reason.
 // The error says why rows are left that it should have moved.
 func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool, err error) {
 	start := time.Now()
-	ev := SyncEvent{Reason: reason}
-	s.tally.beginRun(reason)
+	ev := SyncEvent{Run: s.runNumber, Reason: reason}
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
 	upTo := s.goalOf(ctx, reason)
 	if reason == ReasonRetry && s.quiet() && upTo <= s.settled {
@@ -258,7 +270,8 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 	ev.Duration = time.Since(start)
 	s.tally.endRun(reason, ev.Duration, more)
 	s.report(ev)
-	s.events.emit(ev)
+	s.events.emit(&ev)
+	s.noteState()
 	return next, more, err
 }
 
@@ -278,7 +291,7 @@ func (s *syncer) look(ctx context.Context) (err error) {
 	if err = s.sink.Check(ctx); err == nil {
 		s.recovered()
 	} else {
-		s.tally.refused()
+		s.tally.refused(err, 1)
 	}
 	return err
 }
@@ -364,4 +377,5 @@ func (s *syncer) recovered() {
 		s.attempts = 0
 	}
 	s.tally.well()
+	s.noteState()
 }

@@ -233,7 +233,7 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 // lock on the writer's files included, is released once it returns.
 //
 // Further calls wait for the first, as long as their ctx lasts, and return its
-// result. Stop waits for OnSync, too.
+// result. Stop waits for the hooks, too.
 func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.use().stop(ctx) }
 
 // SyncStatus returns where the rows are. It never waits for I/O and works

@@ -103,6 +103,7 @@ type Way uint8
 const (
 	Direct Way = iota + 1 // straight in, every key was new
 	Upsert                // through the conflict clause
+	Pass                  // told apart by an Isolator
 )
 
 // Result describes a stored batch.

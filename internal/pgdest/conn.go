@@ -23,7 +23,9 @@ import (
 // it or been restarted. So f must be safe to repeat.
 func (s *Sink) withConn(ctx context.Context, f func(*pgconn.PgConn) error) error {
 	for again := true; ; again = false {
+		dest.Enter(ctx, dest.PhaseConnecting)
 		conn, err := s.db.acquire(ctx)
+		dest.Enter(ctx, dest.PhaseServer)
 		if err != nil {
 			return err
 		}

@@ -157,8 +157,11 @@ func (p *plan) wasOvertaken(err error) bool {
 // it the batch.
 func copyFrom(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL, b *tuple.Batch, encoded []byte) error {
 	r := newStream(b, encoded)
+	r.read = func() { dest.Enter(ctx, dest.PhaseServer) }
 	defer r.stop()
+	dest.Enter(ctx, dest.PhaseSending)
 	_, err := copyIn(ctx, pg, sql, r)
+	dest.Enter(ctx, dest.PhaseServer)
 	if cause := ctx.Err(); err != nil && cause != nil && !errors.Is(err, cause) && pg.IsClosed() {
 		// The goroutine of pgconn that writes may see the end of the context
 		// first. It closes the connection, and that is all that err tells.

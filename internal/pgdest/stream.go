@@ -30,6 +30,7 @@ type stream struct {
 	rows    *tuple.Batch // the pieces that follow
 	next    int          // index of the first of them
 	trailer []byte       // the last piece
+	read    func()       // called when everything was read; may be nil
 	stopped bool
 }
 
@@ -64,6 +65,9 @@ func (s *stream) Read(p []byte) (int, error) {
 		case s.trailer != nil:
 			s.chunk, s.trailer = s.trailer, nil
 		default:
+			if s.read != nil {
+				s.read()
+			}
 			return n, io.EOF
 		}
 	}

@@ -151,6 +151,8 @@ func (db *DB) Close() error {
 // lets go of a connection that is not to be trusted after f's error. The
 // error of use is a *dest.Error.
 func (db *DB) use(ctx context.Context, f func(c *sql.Conn) error) error {
+	dest.Enter(ctx, dest.PhaseConnecting)
+	defer dest.Enter(ctx, dest.PhaseServer)
 	select {
 	case db.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -163,6 +165,7 @@ func (db *DB) use(ctx context.Context, f func(c *sql.Conn) error) error {
 	if err := db.connect(ctx); err != nil {
 		return db.asError(err)
 	}
+	dest.Enter(ctx, dest.PhaseServer)
 	err := f(db.conn)
 	if err == nil {
 		return nil
