@@ -16,9 +16,13 @@ import (
 // maxDoublings bounds the pause of a failed row: 64 times the first one.
 const maxDoublings = 6
 
-// dueAgain reports whether a failed row is to be tried again at a moment.
+// dueAgain reports whether a failed row is to be tried again at a moment. When it
+// failed is a time of the wall clock, as an earlier process may have seen it: if
+// that is still to come, the clock was set back, and the pause would last until
+// it has caught up.
 func dueAgain(f *stage.Failure, first time.Duration, now time.Time) bool {
-	return !now.Before(f.Last.Add(first << min(max(f.Attempts-1, 0), maxDoublings)))
+	pause := first << min(max(f.Attempts-1, 0), maxDoublings)
+	return now.Before(f.Last) || !now.Before(f.Last.Add(pause))
 }
 
 // setAgain sets the timer after which failed rows are looked through.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 )
 
@@ -100,6 +104,62 @@ func TestPausesOfFailedRows(t *testing.T) {
 		at := last.Add(time.Duration(pause) * time.Minute)
 		if dueAgain(f, time.Minute, at.Add(-time.Second)) || !dueAgain(f, time.Minute, at) {
 			t.Errorf("after %d attempts: not %d minutes", attempts, pause)
+		}
+		if !dueAgain(f, time.Minute, last.Add(-time.Second)) {
+			t.Errorf("after %d attempts: a clock that was set back has to catch up", attempts)
+		}
+	}
+}
+
+// A failed row is tried again soon, whatever the clock said when it failed.
+func TestAFailedRowAndAClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var good atomic.Bool
+		s := &script{write: func(context.Context, []string) error {
+			if !good.Load() {
+				return dest.RowErrorf(0, "name", "23514", "bad")
+			}
+			return nil
+		}}
+		w := scriptedWriter(t, s, Config{FailedRetryDelay: time.Minute})
+		addNames(t, w, 0, 1)
+		wantError(t, w.ForceSync(t.Context()), ErrRowsFailed)
+		failed, err := w.engine.store.Failures(0, 1)
+		if err != nil || len(failed) != 1 {
+			t.Fatal(failed, err)
+		}
+		failed[0].Last = failed[0].Last.Add(24 * time.Hour)
+		if err := w.engine.store.Amend(nil, failed); err != nil {
+			t.Fatal(err)
+		}
+		good.Store(true)
+		time.Sleep(3 * time.Minute)
+		if s := w.SyncStatus(); s.Synced != 1 {
+			t.Errorf("%+v", s)
+		}
+		mustStop[item](t, w)
+	})
+}
+
+// Pauses and deadlines in a process are of the monotonic clock, and so are the
+// times that it shows: they have its reading (Go's String ends with it), which
+// conversions between zones, rounding and storing take away.
+func TestTimesHaveTheMonotonicClock(t *testing.T) {
+	s := &script{write: func(context.Context, []string) error { return errFlaky }}
+	w := scriptedWriter(t, s, Config{MaxRows: 1, SyncBatchSize: 1, CheckpointDir: t.TempDir()})
+	addNames(t, w, 0, 1)
+	for w.Stats().Retries == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	abandon[item](w)
+	status := w.SyncStatus()
+	tally, syncer := w.engine.tally, w.engine.syncer
+	for name, at := range map[string]time.Time{
+		"the age of a row": syncer.arrivals.marks[0].at, "the state": status.Since, "the last error": status.LastErrorAt,
+		"the uptime": tally.started, "the full buffer": w.engine.front.turned,
+	} {
+		if !strings.Contains(at.String(), " m=") {
+			t.Errorf("%s: %v", name, at)
 		}
 	}
 }

@@ -329,19 +329,22 @@ func (c Config) withDir(create bool) (Config, error) {
 	if _, err := c.withDefaults(); err != nil || c.CheckpointDir == "" {
 		return c, err
 	}
+	if c.fs == nil {
+		c.fs = fsys.OS
+		if c.TrustCheckpointDir {
+			c.fs = fsys.Trusting
+		}
+	}
 	dir, err := c.CheckpointDir, error(nil)
 	if strings.Contains(dir, "://") { // which may hold a password
 		err = errors.New("it is a URL, not the name of a directory")
 	} else {
-		dir, err = fsys.PrivateDir(dir, create, c.TrustCheckpointDir)
+		dir, err = fsys.PrivateDir(c.fs, dir, create, c.TrustCheckpointDir)
 	}
 	if err != nil {
 		return c, fmt.Errorf("%w: CheckpointDir (MEMORY_DB_CHECKPOINT_DIR): %w", ErrConfig, err)
 	}
 	c.CheckpointDir = dir
-	if c.TrustCheckpointDir && c.fs == nil {
-		c.fs = fsys.Trusting
-	}
 	return c, nil
 }
 

@@ -1,12 +1,16 @@
 package memdbwriter
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
 )
 
 // Where everybody may write, a writer's files are in a directory of its own, and
@@ -99,5 +103,49 @@ func wantNoSecret(t *testing.T, variable, value string) {
 	wantError(t, err, ErrConfig)
 	if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), variable) {
 		t.Error(err)
+	}
+}
+
+// Directories that New makes are durable in their parents before anything is
+// written to them, and one that cannot be made so is not left for a later writer,
+// which would find it and see to nothing.
+func TestNewMakesItsDirectoriesDurable(t *testing.T) {
+	root := t.TempDir()
+	shared := filepath.Join(root, "shared")
+	if err := errors.Join(os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	for dir, parents := range map[string][]string{
+		filepath.Join(root, "a", "b"): {root, filepath.Join(root, "a")},
+		shared:                        {shared}, // below which New makes one
+	} {
+		if dir == shared && runtime.GOOS == "windows" {
+			continue
+		}
+		var synced []string
+		var refuse string
+		begun := false
+		cfg := Config{CheckpointDir: dir, fs: hookFS{before: func(op faultfs.Op, path string) error {
+			switch begun = begun || op != faultfs.SyncDir; {
+			case begun:
+			case path == refuse:
+				return errors.New("refused")
+			default:
+				synced = append(synced, path)
+			}
+			return nil
+		}}}
+		for _, refuse = range append(parents, "") {
+			w, err := New(patient(t), itemTable(t), &Destination{scripted{&script{}}}, cfg)
+			if (err == nil) != (refuse == "") {
+				t.Errorf("New, with the fsync of %q refused: %v", refuse, err)
+			}
+			if err == nil {
+				mustStop[item](t, w)
+			}
+		}
+		if !slices.Equal(synced, parents) {
+			t.Errorf("before the first file was made, fsync of %q, want %q", synced, parents)
+		}
 	}
 }

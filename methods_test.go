@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,15 +67,18 @@ func (f *fickle) trouble(ctx context.Context) error {
 	return nil
 }
 
-// methods are all that a writer has. They check what holds for a call at any
-// time; its error is one of those that its contract names.
-var methods = []struct {
+// method is one of a writer. It checks what holds for a call at any time; its
+// error is one of those that its contract names.
+type method[W any] struct {
 	name string
-	call func(context.Context, *MemoryDBWriter[item]) error
-}{
-	{"Add", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.Add(ctx, anyItem()) }},
-	{"TryAdd", func(_ context.Context, w *MemoryDBWriter[item]) error { return w.TryAdd(anyItem()) }},
-	{"AddBatch", func(ctx context.Context, w *MemoryDBWriter[item]) error {
+	call func(context.Context, W) error
+}
+
+// methods are those of both writers.
+var methods = []method[Writer[item]]{
+	{"Add", func(ctx context.Context, w Writer[item]) error { return w.Add(ctx, anyItem()) }},
+	{"TryAdd", func(_ context.Context, w Writer[item]) error { return w.TryAdd(anyItem()) }},
+	{"AddBatch", func(ctx context.Context, w Writer[item]) error {
 		rows := make([]item, rand.IntN(50))
 		for i := range rows {
 			rows[i] = anyItem()
@@ -85,15 +89,13 @@ var methods = []struct {
 		}
 		return err
 	}},
-	{"ForceSync", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.ForceSync(ctx) }},
-	{"Persist", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.Persist(ctx) }},
-	{"Checkpoint", func(ctx context.Context, w *MemoryDBWriter[item]) error { _, err := w.Checkpoint(ctx); return err }},
-	{"RetrySyncErrors", func(ctx context.Context, w *MemoryDBWriter[item]) error { _, err := w.RetrySyncErrors(ctx); return err }},
-	{"DiscardSyncErrors", func(ctx context.Context, w *MemoryDBWriter[item]) error {
+	{"ForceSync", func(ctx context.Context, w Writer[item]) error { return w.ForceSync(ctx) }},
+	{"RetrySyncErrors", func(ctx context.Context, w Writer[item]) error { _, err := w.RetrySyncErrors(ctx); return err }},
+	{"DiscardSyncErrors", func(ctx context.Context, w Writer[item]) error {
 		_, err := w.DiscardSyncErrors(ctx)
 		return err
 	}},
-	{"SyncErrors", func(_ context.Context, w *MemoryDBWriter[item]) error {
+	{"SyncErrors", func(_ context.Context, w Writer[item]) error {
 		for _, err := range w.SyncErrors() {
 			if err != nil {
 				return err
@@ -101,6 +103,15 @@ var methods = []struct {
 		}
 		return nil
 	}},
+	{"SyncStatus", func(_ context.Context, w Writer[item]) error { return soundStatus(w.SyncStatus()) }},
+	{"Stats", func(_ context.Context, w Writer[item]) error { return soundStatus(w.Stats().SyncStatus) }},
+	{"Stop", func(ctx context.Context, w Writer[item]) error { return w.Stop(ctx) }},
+}
+
+// memoryMethods are those that only the MemoryDBWriter has.
+var memoryMethods = []method[*MemoryDBWriter[item]]{
+	{"Persist", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.Persist(ctx) }},
+	{"Checkpoint", func(ctx context.Context, w *MemoryDBWriter[item]) error { _, err := w.Checkpoint(ctx); return err }},
 	{"Pending", func(ctx context.Context, w *MemoryDBWriter[item]) error {
 		for _, err := range w.Pending(ctx) {
 			if err != nil {
@@ -113,9 +124,19 @@ var methods = []struct {
 		_, err := w.Query(ctx, "SELECT count(*), max(name) FROM items")
 		return err
 	}},
-	{"SyncStatus", func(_ context.Context, w *MemoryDBWriter[item]) error { return soundStatus(w.SyncStatus()) }},
-	{"Stats", func(_ context.Context, w *MemoryDBWriter[item]) error { return soundStatus(w.Stats().SyncStatus) }},
-	{"Stop", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.Stop(ctx) }},
+}
+
+// methodsOf are all of one kind of writer.
+func methodsOf(kind string) []method[Writer[item]] {
+	all := slices.Clone(methods)
+	for _, m := range memoryMethods {
+		if !writers[kind] {
+			all = append(all, method[Writer[item]]{m.name, func(ctx context.Context, w Writer[item]) error {
+				return m.call(ctx, w.(*MemoryDBWriter[item]))
+			}})
+		}
+	}
+	return all
 }
 
 func anyItem() item {
@@ -141,12 +162,12 @@ func soundStatus(s SyncStatus) error {
 var promised = []error{ErrStopped, ErrBufferFull, ErrUnsynced, ErrRowsFailed, context.DeadlineExceeded, context.Canceled, errHangs}
 
 // callSoon calls a method with a context that ends soon, or has ended.
-func callSoon(t *testing.T, w *MemoryDBWriter[item], i int) {
+func callSoon(t *testing.T, w Writer[item], m method[Writer[item]]) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(40)-5)*time.Millisecond)
 	defer cancel()
-	hangs := time.AfterFunc(time.Minute, func() { panic(methods[i].name + " does not return though its context has ended") })
+	hangs := time.AfterFunc(time.Minute, func() { panic(m.name + " does not return though its context has ended") })
 	defer hangs.Stop()
-	err := methods[i].call(ctx, w)
+	err := m.call(ctx, w)
 	if err == nil {
 		return
 	}
@@ -155,22 +176,35 @@ func callSoon(t *testing.T, w *MemoryDBWriter[item], i int) {
 			return
 		}
 	}
-	t.Errorf("%s: %v", methods[i].name, err)
+	t.Errorf("%s: %v", m.name, err)
 }
 
-func fickleWriter(t *testing.T, f *fickle, dir string) *MemoryDBWriter[item] {
+// fickleWriter makes a writer of a kind onto a sink that heeds no deadline but
+// those of the caller and, sometimes, of a transaction.
+func fickleWriter(t *testing.T, f *fickle, kind, dir string) Writer[item] {
 	t.Helper()
-	w, err := New(patient(t), itemTable(t), &Destination{scripted{f}}, Config{
-		SyncBatchSize: 1 + rand.IntN(50), MaxRows: 20 + rand.IntN(500), MaxBytes: int64(rand.IntN(2)) * 20_000,
+	cfg := Config{
+		DisableMemoryDB: writers[kind],
+		SyncBatchSize:   1 + rand.IntN(50), MaxRows: 20 + rand.IntN(500), MaxBytes: int64(rand.IntN(2)) * 20_000,
 		SyncInterval: time.Duration(1+rand.IntN(50)) * time.Millisecond, SyncTimeout: time.Second, RetryMaxDelay: 100 * time.Millisecond,
-		SyncWorkers: 1 + rand.IntN(4), CheckpointDir: dir, Durability: levels[rand.IntN(len(levels))],
-		OnSync: func(context.Context, SyncEvent) {},
-	})
+		SyncWorkers: 1 + rand.IntN(4),
+		OnSync:      func(context.Context, SyncEvent) {},
+	}
+	if !cfg.DisableMemoryDB {
+		cfg.CheckpointDir, cfg.Durability = dir, levels[rand.IntN(len(levels))]
+	}
+	if rand.IntN(2) == 0 && !f.well.Load() {
+		cfg.SyncTimeout = time.Hour // a write that hangs hangs until the writer ends
+	}
+	w, err := Open(patient(t), itemTable(t), &Destination{scripted{f}}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
+
+// closed reports whether Stop was called.
+func closed(w Writer[item]) bool { return errors.Is(w.TryAdd(anyItem()), ErrStopped) }
 
 // All methods at once, with a destination that fails at random, on one writer
 // after the other: every call returns within its context with an error that its
@@ -181,43 +215,51 @@ func TestAllMethodsAtOnce(t *testing.T) {
 	if testing.Short() {
 		length = min(length, time.Second)
 	}
-	sink, dir := &fickle{}, t.TempDir()
-	for end := time.Now().Add(length); time.Now().Before(end) && !t.Failed(); {
-		stored := sink.stored.Load()
-		w := fickleWriter(t, sink, dir)
-		var calling sync.WaitGroup
-		until := time.Now().Add(min(time.Until(end), time.Second))
-		for i := range methods {
-			for range 2 {
-				calling.Go(func() {
-					for {
-						if methods[i].name == "Stop" {
-							time.Sleep(time.Until(until))
-						}
-						callSoon(t, w, i)
-						if w.engine.front.isClosed() {
-							return
-						}
-					}
-				})
+	for kind := range writers {
+		t.Run(kind, func(t *testing.T) {
+			sink, dir := &fickle{}, t.TempDir()
+			for end := time.Now().Add(length); time.Now().Before(end) && !t.Failed(); {
+				before := sink.stored.Load()
+				w := fickleWriter(t, sink, kind, dir)
+				allAtOnce(t, w, methodsOf(kind), min(time.Until(end), time.Second))
+				if s, stored := w.SyncStatus(), sink.stored.Load()-before; s.Synced > stored {
+					t.Errorf("%d rows were stored: %+v", stored, s)
+				}
 			}
+			sink.well.Store(true)
+			w := fickleWriter(t, sink, kind, dir)
+			if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
+				t.Error(err)
+			}
+			if _, err := w.DiscardSyncErrors(patient(t)); err != nil {
+				t.Error(err)
+			}
+			mustStop(t, w)
+		})
+	}
+}
+
+// allAtOnce calls all methods of one writer for a while, and then Stop.
+func allAtOnce(t *testing.T, w Writer[item], methods []method[Writer[item]], length time.Duration) {
+	var calling sync.WaitGroup
+	until := time.Now().Add(length)
+	for _, m := range methods {
+		for range 2 {
+			calling.Go(func() {
+				for ended := false; !ended; ended = closed(w) {
+					if m.name == "Stop" {
+						time.Sleep(time.Until(until))
+					}
+					callSoon(t, w, m)
+				}
+			})
 		}
-		calling.Wait()
-		w.Stop(patient(t)) // it has ended, however it did
-		s := w.SyncStatus()
-		if err := soundStatus(s); err != nil || s.State != StateStopped || s.Synced > sink.stored.Load()-stored {
-			t.Errorf("%d rows were stored, %v: %+v", sink.stored.Load()-stored, err, s)
-		}
 	}
-	sink.well.Store(true)
-	w := fickleWriter(t, sink, dir)
-	if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
-		t.Error(err)
+	calling.Wait()
+	w.Stop(patient(t)) // it has ended, however it did
+	if s := w.SyncStatus(); soundStatus(s) != nil || s.State != StateStopped {
+		t.Errorf("after the end: %+v", s)
 	}
-	if _, err := w.DiscardSyncErrors(patient(t)); err != nil {
-		t.Error(err)
-	}
-	mustStop[item](t, w)
 }
 
 // Each two methods started together, again and again.
@@ -226,35 +268,42 @@ func TestEachTwoMethodsTogether(t *testing.T) {
 	if testing.Short() {
 		rounds = min(rounds, 5)
 	}
-	for i := range methods {
-		for j := i; j < len(methods); j++ {
-			t.Run(methods[i].name+"+"+methods[j].name, func(t *testing.T) {
-				sink, dir := &fickle{}, t.TempDir()
-				w := fickleWriter(t, sink, dir)
-				for range rounds {
-					start := make(chan struct{})
-					var both sync.WaitGroup
-					for _, k := range []int{i, j} {
-						both.Go(func() {
-							<-start
-							callSoon(t, w, k)
-						})
-					}
-					if rand.IntN(2) == 0 {
-						_ = w.TryAdd(anyItem())
-					}
-					close(start)
-					both.Wait()
-					if w.engine.front.isClosed() {
-						w.Stop(patient(t))
-						w = fickleWriter(t, sink, dir)
-					}
-				}
-				if err := soundStatus(w.SyncStatus()); err != nil {
-					t.Error(err)
-				}
-				abandon[item](w)
-			})
+	for kind := range writers {
+		methods := methodsOf(kind)
+		for i := range methods {
+			for j := i; j < len(methods); j++ {
+				t.Run(kind+"/"+methods[i].name+"+"+methods[j].name, func(t *testing.T) {
+					together(t, kind, methods[i], methods[j], rounds)
+				})
+			}
 		}
 	}
+}
+
+// together starts two methods together so often.
+func together(t *testing.T, kind string, first, second method[Writer[item]], rounds int) {
+	sink, dir := &fickle{}, t.TempDir()
+	var w Writer[item]
+	for round := range rounds {
+		if round%20 == 0 || closed(w) {
+			if w != nil {
+				w.Stop(patient(t))
+			}
+			w = fickleWriter(t, sink, kind, dir)
+		}
+		start := make(chan struct{})
+		var both sync.WaitGroup
+		for _, m := range []method[Writer[item]]{first, second} {
+			both.Go(func() {
+				<-start
+				callSoon(t, w, m)
+			})
+		}
+		close(start)
+		both.Wait()
+		if err := soundStatus(w.SyncStatus()); err != nil {
+			t.Error(err)
+		}
+	}
+	abandon(w)
 }

@@ -63,7 +63,7 @@ func Lock(dir, name string) (release func() error, err error) {
 	if name == "" || name != filepath.Base(name) {
 		return nil, fmt.Errorf("lock %q: not a file name", name)
 	}
-	if err := fsys.MakeDir(dir); err != nil {
+	if err := fsys.MakeDir(fsys.OS, dir); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	path := filepath.Join(dir, name)

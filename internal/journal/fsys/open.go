@@ -65,8 +65,9 @@ func checkOwner(info fs.FileInfo) error {
 }
 
 // MakeDir makes a directory with the parents that are missing, of mode 0700, each
-// durable in its own.
-func MakeDir(dir string) error {
+// durable in its own, which it asks on for. One that cannot be made durable is not
+// left: nobody would see to that later.
+func MakeDir(on FS, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("it is there, and is no directory")}
@@ -74,14 +75,24 @@ func MakeDir(dir string) error {
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	parent := filepath.Dir(dir)
-	if err := MakeDir(parent); err != nil {
+	if err := MakeDir(on, filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	return mkdir(on, dir)
+}
+
+// mkdir makes one directory durable in its parent, also if somebody else makes it
+// meanwhile.
+func mkdir(on FS, dir string) error {
+	made := os.Mkdir(dir, 0o700)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return made
 	}
-	return OS.SyncDir(parent)
+	err := on.SyncDir(filepath.Dir(dir))
+	if err != nil && made == nil {
+		err = errors.Join(err, os.Remove(dir))
+	}
+	return err
 }
 
 // PrivateDir returns the absolute name of the directory in which this user keeps
@@ -91,14 +102,14 @@ func MakeDir(dir string) error {
 // this user and root, who could put another one in its place. With trust it is
 // what was asked for in any case.
 //
-// What is missing is made if create is set, and otherwise "" is returned.
-func PrivateDir(dir string, create, trust bool) (string, error) {
+// What is missing is made if create is set, see MakeDir, and otherwise "" is returned.
+func PrivateDir(on FS, dir string, create, trust bool) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
 	}
 	if create {
-		if err := MakeDir(dir); err != nil {
+		if err := MakeDir(on, dir); err != nil {
 			return "", err
 		}
 	}
@@ -115,19 +126,14 @@ func PrivateDir(dir string, create, trust bool) (string, error) {
 	if !shared(info) {
 		return dir, nil
 	}
-	return ownDir(dir, create)
+	return ownDir(on, dir, create)
 }
 
 // ownDir is PrivateDir below a directory that others may write to.
-func ownDir(parent string, create bool) (string, error) {
+func ownDir(on FS, parent string, create bool) (string, error) {
 	dir := filepath.Join(parent, fmt.Sprintf("memdbwriter-%d", os.Geteuid()))
 	if create {
-		if err := os.Mkdir(dir, 0o700); err == nil {
-			err = OS.SyncDir(parent)
-			if err != nil {
-				return "", err
-			}
-		} else if !errors.Is(err, fs.ErrExist) {
+		if err := mkdir(on, dir); err != nil {
 			return "", err
 		}
 	}

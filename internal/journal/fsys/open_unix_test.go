@@ -107,7 +107,7 @@ func TestPrivateDir(t *testing.T) {
 	}
 	private := func(name string) string {
 		t.Helper()
-		dir, err := PrivateDir(name, true, false)
+		dir, err := PrivateDir(OS, name, true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestPrivateDir(t *testing.T) {
 		if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
 			t.Errorf("%s: %v, %v", dir, info, err)
 		}
-		if again, err := PrivateDir(name, true, false); err != nil || again != dir {
+		if again, err := PrivateDir(OS, name, true, false); err != nil || again != dir {
 			t.Errorf("then %s, %v; first %s", again, err, dir)
 		}
 		return dir
@@ -128,13 +128,13 @@ func TestPrivateDir(t *testing.T) {
 	}
 	for name, mode := range map[string]os.FileMode{"emptyDir": 0o777, "fsGroup": os.ModeSetgid | 0o775, "tmp": os.ModeSticky | 0o777} {
 		parent := open(name, mode)
-		if dir, err := PrivateDir(parent, false, false); dir != "" || err != nil {
+		if dir, err := PrivateDir(OS, parent, false, false); dir != "" || err != nil {
 			t.Errorf("%s before anything was made: %s, %v", name, dir, err)
 		}
 		if dir := private(parent); filepath.Dir(dir) != parent {
 			t.Errorf("%s: %s", name, dir)
 		}
-		if dir, err := PrivateDir(parent, false, true); dir != parent || err != nil {
+		if dir, err := PrivateDir(OS, parent, false, true); dir != parent || err != nil {
 			t.Errorf("%s, trusted: %s, %v", name, dir, err)
 		}
 	}
@@ -158,24 +158,24 @@ func TestPrivateDir(t *testing.T) {
 		if name == "somebody's own" && !foreign(t, planted) {
 			continue
 		}
-		if dir, err := PrivateDir(in("planted"), true, false); err == nil || !strings.Contains(err.Error(), planted) {
+		if dir, err := PrivateDir(OS, in("planted"), true, false); err == nil || !strings.Contains(err.Error(), planted) {
 			t.Errorf("%s was taken: %s, %v", name, dir, err)
 		}
 	}
 	if theirs := open("theirs", 0o755); foreign(t, theirs) {
-		if _, err := PrivateDir(theirs, true, false); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		if _, err := PrivateDir(OS, theirs, true, false); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
 			t.Errorf("another user's directory: %v", err)
 		}
-		if dir, err := PrivateDir(theirs, true, true); dir != theirs || err != nil {
+		if dir, err := PrivateDir(OS, theirs, true, true); dir != theirs || err != nil {
 			t.Errorf("another user's directory, trusted: %s, %v", dir, err)
 		}
 	}
 	t.Chdir(root)
-	if dir, err := PrivateDir("ours", false, false); err != nil || !filepath.IsAbs(dir) {
+	if dir, err := PrivateDir(OS, "ours", false, false); err != nil || !filepath.IsAbs(dir) {
 		t.Errorf("a relative name is %s, %v", dir, err)
 	}
 	write(t, in("file"), 0o600)
-	if dir, err := PrivateDir(in("file", "below"), true, false); err == nil {
+	if dir, err := PrivateDir(OS, in("file", "below"), true, false); err == nil {
 		t.Errorf("below a file: %s", dir)
 	}
 }
