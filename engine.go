@@ -200,8 +200,8 @@ func (e *engine) callError(ctx context.Context, err error) error {
 	return err
 }
 
-// readers lets one caller at a time read the staging table: a Query holds the
-// table for as long as it takes, and a context must end the wait for it.
+// readers lets one caller at a time read pages of the staging table, so that the
+// stager and the syncer wait for one page at most.
 type readers chan struct{}
 
 func (r readers) read(ctx context.Context, f func() error) error {

@@ -106,8 +106,8 @@ func TestStopDoesNotWaitForARetryThatHangs(t *testing.T) {
 	})
 }
 
-// A query without end is ended by Stop, or by its own context, and the readers
-// behind it by theirs.
+// A query without end is ended by Stop, the one behind it by its context, and
+// nothing else waits for it.
 func TestNobodyWaitsForAQueryWithoutEnd(t *testing.T) {
 	const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 	w := scriptedWriter(t, &script{}, Config{SyncInterval: time.Hour, CheckpointDir: t.TempDir()})
@@ -119,25 +119,31 @@ func TestNobodyWaitsForAQueryWithoutEnd(t *testing.T) {
 		_, err := w.Query(context.Background(), endless)
 		queried <- err
 	}()
-	for len(w.engine.readers) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	short := func(call func(context.Context) error) {
-		t.Helper()
+	for { // until the next query waits for it
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("behind a query without end: %v", err)
+		_, err := w.Query(ctx, "SELECT 1")
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
 		}
 	}
-	short(func(ctx context.Context) error { _, err := w.Query(ctx, "SELECT 1"); return err })
-	short(func(ctx context.Context) error {
-		for _, err := range w.Pending(ctx) {
-			return err
+	n := 0
+	for _, err := range w.Pending(t.Context()) {
+		if n++; err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	short(func(ctx context.Context) error { _, err := w.Checkpoint(ctx); return err })
+	}
+	if n != 3 {
+		t.Errorf("%d rows wait", n)
+	}
+	if _, err := w.Checkpoint(t.Context()); err != nil {
+		t.Errorf("Checkpoint: %v", err)
+	}
+	if err := w.ForceSync(t.Context()); err != nil {
+		t.Errorf("ForceSync: %v", err)
+	}
 	mustStop[item](t, w)
 	if err := <-queried; !errors.Is(err, ErrStopped) {
 		t.Errorf("Query: %v", err)

@@ -255,7 +255,7 @@ type FailedRow[T any] struct {
 // SyncErrors iterates over the rows that the destination refused, in the order
 // of their arrival. A row comes with a nil error; a non-nil error ends the
 // iteration (ErrStopped after Stop). Rows that fail meanwhile may or may not
-// be seen. It waits for a Query. The loop may call other methods of the writer.
+// be seen. The loop may call other methods of the writer.
 func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 	return func(yield func(FailedRow[T], error) bool) {
 		for after := int64(0); ; {
@@ -381,25 +381,27 @@ type QueryResult struct {
 	Rows    [][]any // nil, int64, float64, string or []byte
 }
 
-// Query runs a read-only SQL query in SQLite's dialect over the rows that wait
-// and returns its whole answer. The waiting rows are a view that has the
-// destination table's name, without the schema, and its columns; see
-// docs/operations.md for the failed rows and for how values look. Anything but
-// a SELECT is an error. The answer is held in memory: use LIMIT.
+// Query runs one SELECT in SQLite's dialect over the rows that wait and returns
+// its whole answer. The waiting rows are a view that has the destination table's
+// name, without the schema, and its columns; see docs/operations.md for the failed
+// rows, for how values look, and for what a query may do. Anything else is an
+// error, as is an answer of more than 64 MiB: use LIMIT.
 //
-// Adds go on while a query runs, syncs and other readers wait for it. When ctx
-// ends, or Stop is called, the query is abandoned and the buffer unharmed.
+// Adds, syncs and checkpoints go on while a query runs; the next query waits for
+// it. It sees the rows that were added before the call. Those that are stored
+// while it runs may be missing, and a row that is rejected meanwhile may be in
+// both views or in neither: it is no snapshot. When ctx ends, or Stop is called,
+// or after a minute, the query is abandoned.
 func (w *MemoryDBWriter[T]) Query(ctx context.Context, query string, args ...any) (*QueryResult, error) {
 	if err := w.look(ctx, true); err != nil {
 		return nil, err
 	}
-	result := &QueryResult{}
-	err := w.use().read(ctx, func(ctx context.Context) (err error) {
-		result.Columns, result.Rows, err = w.engine.store.Query(ctx, query, args...)
-		return err
-	})
+	e := w.use()
+	within, cancel := e.within(ctx)
+	defer cancel()
+	columns, rows, err := e.store.Query(within, query, args...)
 	if err != nil {
-		return nil, err
+		return nil, e.callError(ctx, err)
 	}
-	return result, nil
+	return &QueryResult{Columns: columns, Rows: rows}, nil
 }

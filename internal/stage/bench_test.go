@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -93,6 +94,32 @@ func BenchmarkQuery(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(s.Counts().Rows), "ns/row")
 		})
 	}
+}
+
+// BenchmarkAppendUnderQuery stages batches while queries go over 100,000 rows all
+// the time, and says how long the slowest one took.
+func BenchmarkAppendUnderQuery(b *testing.B) {
+	s := open(b, benchConfig)
+	fill(b, s, 0, 100_000)
+	ctx, cancel := context.WithCancel(context.Background())
+	var queries sync.WaitGroup
+	queries.Go(func() {
+		for ctx.Err() == nil {
+			s.Query(ctx, "SELECT count(*) FROM t a, t b WHERE a.path || b.path = ''")
+		}
+	})
+	var slowest time.Duration
+	for b.Loop() {
+		batch := benchBatch(int(s.last)+1, 100)
+		start := time.Now()
+		if err := s.Append(batch); err != nil {
+			b.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(start))
+	}
+	cancel()
+	queries.Wait()
+	b.ReportMetric(float64(slowest)/1e6, "slowest-ms")
 }
 
 var benchConfig = Config{View: "t", Columns: []tuple.Column{{Name: "path", Type: tuple.Text}, {Name: "size", Type: tuple.Int8}}}

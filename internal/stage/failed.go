@@ -70,18 +70,23 @@ func failureBytes(failed []Failure) (n int64) {
 // ascending order. There is none only if there is no such row; there may be fewer
 // than the limit, which is none if it is zero, to keep their memory small.
 func (s *Store) Failures(after int64, limit int) ([]Failure, error) {
+	return s.failuresWithin(after, limit, pageBytes)
+}
+
+// failuresWithin is Failures: fewer than the limit if they have that many bytes.
+func (s *Store) failuresWithin(after int64, limit, maxBytes int) ([]Failure, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	failed, err := s.listFailures(after, limit)
+	failed, err := s.listFailures(after, limit, maxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("list failed rows after %d: %w", after, err)
 	}
 	return failed, nil
 }
 
-func (s *Store) listFailures(after int64, limit int) (failed []Failure, err error) {
+func (s *Store) listFailures(after int64, limit, maxBytes int) (failed []Failure, err error) {
 	if limit <= 0 {
 		limit = -1
 	}
@@ -90,7 +95,7 @@ func (s *Store) listFailures(after int64, limit int) (failed []Failure, err erro
 		return nil, err
 	}
 	defer rows.Close()
-	for bytes := 0; bytes < pageBytes && rows.Next(); {
+	for bytes := 0; bytes < maxBytes && rows.Next(); {
 		var f Failure
 		var first, last int64
 		if err := rows.Scan(&f.Seq, &f.Tuple, &f.SQLState, &f.Column, &f.Constraint, &f.Message, &f.Attempts, &first, &last); err != nil {

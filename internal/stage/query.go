@@ -6,123 +6,46 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"time"
-
-	"modernc.org/sqlite"
 )
 
-// Query runs SQL over the views and returns the whole result. Values are nil,
-// int64, float64, string or []byte. Arguments are what database/sql takes; a
-// time.Time compares with the timestamps of the views.
+// Query runs one SELECT statement over the views and returns the whole result.
+// Values are nil, int64, float64, string or []byte. Arguments are what
+// database/sql takes; a time.Time compares with the timestamps of the views.
 //
-// Only reading is possible. Several statements in one text all run, and the
-// rows are those of the last. Nobody else can use the store meanwhile; when ctx
-// ends, so does the query, with the error of ctx.
+// The statement runs on a connection of its own (see window), one at a time, and
+// reads the store page by page. It sees no row that was staged after it began,
+// and none twice in a scan of a view; a row that leaves the store meanwhile may
+// be missing from the rest of a scan, or from the next one. When ctx ends, Query
+// returns the error of ctx, and the statement ends as soon as SQLite lets it.
 func (s *Store) Query(ctx context.Context, query string, args ...any) (columns []string, rows [][]any, err error) {
-	named, err := bind(args)
-	if err != nil {
+	q := question{text: query}
+	if q.args, err = bind(args); err == nil {
+		err = single(query)
+	}
+	var a *answer
+	if err == nil {
+		a, err = s.window.run(ctx, s, q)
+	}
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil, nil, ErrClosed
+	case err != nil:
 		return nil, nil, fmt.Errorf("query staged rows: %w", err)
 	}
+	return a.columns, a.rows, nil
+}
+
+// horizon returns the highest sequence numbers that a query which begins now
+// sees in the two views.
+func (s *Store) horizon() (staged, failed int64, err error) {
 	if err := s.lock(); err != nil {
-		return nil, nil, err
+		return 0, 0, err
 	}
 	defer s.mu.Unlock()
-
-	// The driver heeds a context while one Exec lasts, and not while rows are
-	// read: a statement could take for ever to find the second one. Hence the
-	// query runs inside another statement, as the value of its only row.
-	// database/sql has no part in it, so that it cannot come to the conclusion
-	// that the connection, which is the database, is broken.
-	err = s.conn.Raw(func(conn any) error {
-		var failed error
-		s.watched.Serve(watchedRow(func() error {
-			s.watched.Serve(nil) // a query that reads the watched table finds it empty, and not itself
-			columns, rows, failed = s.query(conn.(driver.QueryerContext), query, named)
-			return failed
-		}))
-		defer func() { s.watched.Serve(nil) }()
-		_, err := conn.(driver.ExecerContext).ExecContext(ctx, "SELECT c0 FROM temp."+watchedName, nil)
-		if failed != nil && ctx.Err() == nil {
-			return failed // which is what err says, less directly
-		}
-		return err
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("query staged rows: %w", err)
-	}
-	return columns, rows, nil
-}
-
-// watchedRow is the row whose value is a query.
-type watchedRow func() error
-
-func (watchedRow) Len() int { return 1 }
-
-func (query watchedRow) Value(int, int) (driver.Value, error) { return nil, query() }
-
-func (s *Store) query(conn driver.QueryerContext, query string, args []driver.NamedValue) (columns []string, result [][]any, err error) {
-	s.reading = true
-	s.selects, s.denied = false, false
-	defer func() { s.reading = false }()
-	rows, err := conn.QueryContext(context.Background(), query, args)
-	if s.denied || !s.selects { // the authorizer is not asked about everything, but always about SELECT
-		if err == nil {
-			err = rows.Close()
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", errReadOnly, err)
-		}
-		return nil, nil, errReadOnly
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns = rows.Columns()
-	values := make([]driver.Value, len(columns))
-	for {
-		if err := rows.Next(values); err == io.EOF {
-			return columns, result, nil
-		} else if err != nil {
-			return nil, nil, err
-		}
-		row := make([]any, len(values))
-		for i, v := range values {
-			row[i] = v
-		}
-		result = append(result, row)
-	}
-}
-
-var errReadOnly = errors.New("only SELECT statements can be queried")
-
-// authorize limits what a statement of Query's caller may do. SQLite asks when
-// a statement is prepared, which the store's own were before.
-func (s *Store) authorize() error {
-	return s.conn.Raw(func(conn any) error {
-		return conn.(sqlite.AuthorizerRegisterer).RegisterAuthorizer(
-			func(action sqlite.AuthorizerActionCode, _, function, _, _ string) sqlite.AuthorizerReturnCode {
-				if !s.reading || s.allow(action, function) {
-					return sqlite.AuthorizerOK
-				}
-				s.denied = true
-				return sqlite.AuthorizerDeny
-			})
-	})
-}
-
-func (s *Store) allow(action sqlite.AuthorizerActionCode, function string) bool {
-	switch action {
-	case sqlite.AuthSelect:
-		s.selects = true
-		return true
-	case sqlite.AuthRead, sqlite.AuthRecursive:
-		return true
-	case sqlite.AuthFunction:
-		return fold(function) != "load_extension"
-	}
-	return false
+	err = s.lastFailed.QueryRow().Scan(&failed)
+	return s.last, failed, err
 }
 
 // bind makes the arguments of a query the driver's.
@@ -145,3 +68,100 @@ func bind(args []any) ([]driver.NamedValue, error) {
 	}
 	return named, nil
 }
+
+var (
+	errReadOnly = errors.New("only a SELECT over the views, with the functions of the list, can be queried")
+	errSeveral  = errors.New("several statements: a query is one")
+	errNUL      = errors.New("the query contains a NUL character")
+)
+
+// single reports an error unless the text is one statement that begins as a
+// SELECT does. SQLite's authorizer has a say in what that reads and calls, but
+// not in everything else that there is: VACUUM INTO writes a file.
+func single(query string) error {
+	begun, ended := false, false
+	for i := 0; i < len(query); {
+		n := space(query[i:])
+		switch c := query[i]; {
+		case c == 0:
+			return errNUL
+		case n > 0:
+		case c == ';':
+			n, ended = 1, true
+		case ended:
+			return errSeveral
+		case !begun:
+			if n = word(query[i:]); !selects[fold(query[i:i+n])] {
+				return errReadOnly
+			}
+			begun = true
+		default:
+			n = token(query[i:])
+		}
+		i += n
+	}
+	if !begun {
+		return errReadOnly
+	}
+	return nil
+}
+
+var selects = map[string]bool{"select": true, "with": true, "values": true}
+
+// word returns the length of the letters that s begins with.
+func word(s string) int {
+	n := 0
+	for n < len(s) && ('a' <= s[n]|0x20 && s[n]|0x20 <= 'z') {
+		n++
+	}
+	return n
+}
+
+// space returns the length of the white space or the comment that s begins with.
+func space(s string) int {
+	until := func(from int, end string) int {
+		for i := from; i < len(s); i++ {
+			if s[i] == 0 { // which is for the caller to find
+				return i
+			}
+			if len(s)-i >= len(end) && s[i:i+len(end)] == end {
+				return i + len(end)
+			}
+		}
+		return len(s)
+	}
+	switch {
+	case s[0] == ' ' || '\t' <= s[0] && s[0] <= '\r':
+		return 1
+	case len(s) > 1 && s[:2] == "--":
+		return until(2, "\n")
+	case len(s) > 1 && s[:2] == "/*":
+		return until(2, "*/")
+	}
+	return 0
+}
+
+// token returns the length of the quoted text that s begins with, or else 1. A
+// quote that is doubled begins another one, which comes to the same.
+func token(s string) int {
+	end := s[0]
+	switch end {
+	case '\'', '"', '`':
+	case '[':
+		end = ']'
+	default:
+		return 1
+	}
+	for i := 1; i < len(s); i++ {
+		if s[i] == end {
+			return i + 1
+		}
+		if s[i] == 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// beforeAll is below every sequence number.
+const beforeAll = math.MinInt64

@@ -28,14 +28,22 @@ func TestQueryOnlyReads(t *testing.T) {
 	file := t.TempDir() + "/x.db"
 	for _, q := range []string{
 		"DELETE FROM chunk", "INSERT INTO chunk VALUES (99, x'00')", "UPDATE chunk SET data = x'00'",
-		"REPLACE INTO main.chunk VALUES (1, x'00')", "WITH x AS (SELECT 1) DELETE FROM main.chunk",
+		"REPLACE INTO main.chunk VALUES (1, x'00')", "PRAGMA writable_schema = ON", "EXPLAIN SELECT 1",
 		"DROP TABLE main.chunk", "DROP VIEW files", "CREATE TABLE x(a)", "CREATE TEMP TABLE x(a)", "ALTER TABLE main.chunk RENAME TO x",
-		"CREATE TEMP TABLE x AS SELECT 1", "CREATE TEMP TRIGGER x AFTER DELETE ON main.chunk BEGIN SELECT 1; END",
+		"CREATE TEMP TABLE x AS SELECT 1", "CREATE TEMP TRIGGER x AFTER DELETE ON main.chunk BEGIN SELECT 1 END",
 		"ATTACH '" + file + "' AS x", "DETACH main", "VACUUM", "VACUUM INTO '" + file + "'", "ANALYZE", "REINDEX",
 		"PRAGMA page_size", "PRAGMA journal_mode = OFF", "SELECT * FROM pragma_table_info('chunk')",
 		"BEGIN", "COMMIT", "SAVEPOINT x", "SELECT load_extension('x')",
-		"SELECT 1; DELETE FROM chunk", "SELECT 1; COMMIT", "DELETE FROM chunk RETURNING first", "EXPLAIN DELETE FROM chunk",
-		"INSERT INTO temp." + sinkName + " SELECT 1",
+		"DELETE FROM files RETURNING size", "EXPLAIN DELETE FROM files",
+		"INSERT INTO files VALUES ('x', 1, 2)", "UPDATE files SET size = 1", "DELETE FROM files", "DELETE FROM temp." + stagedName,
+		"SELECT * FROM sqlite_master", "SELECT * FROM temp.sqlite_master", "SELECT * FROM dbstat", "SELECT * FROM sqlite_dbpage",
+		"SELECT * FROM json_each('[1]')", "SELECT * FROM json_tree('[1]')", "SELECT * FROM temp." + watchedName,
+		"SELECT * FROM temp." + stagedName, "SELECT * FROM temp." + failedName, "SELECT count(*) FROM temp." + watchedName,
+		"SELECT count(*) FROM sqlite_master", "SELECT count(*) FROM json_each('[1]')", "SELECT count(*) FROM pragma_journal_mode", "SELECT count(*) FROM dbstat",
+		"SELECT * FROM (SELECT c0 FROM temp." + stagedName + ")",
+		"SELECT randomblob(1)", "SELECT zeroblob(1)", "SELECT hex(randomblob(400000000))", "SELECT sqlite_version()", "SELECT last_insert_rowid()",
+		"SELECT changes()", "SELECT sqlite_compileoption_get(1)", "SELECT json_patch('{}', '{}')", "SELECT fts5(NULL)", "SELECT rtreecheck('x')",
+		"SELECT sqlite_offset(size) FROM files",
 	} {
 		unchanged(t, s, func() {
 			_, _, err := s.Query(context.Background(), q)
@@ -45,9 +53,9 @@ func TestQueryOnlyReads(t *testing.T) {
 		})
 	}
 	for _, q := range []string{
-		"", "-- nothing", "SELEC 1", "SELECT nope FROM files", "SELECT * FROM temp." + sinkName, "SELECT ?", "SELECT @a",
-		"SELECT * FROM temp." + stagedName, "SELECT * FROM temp." + stagedName + "(1)", "SELECT * FROM temp." + stagedName + "(1, 2)",
-		"SELECT * FROM temp." + stagedName + "(99, x'0000000800000007')", "SELECT * FROM temp." + failedName + "(99, x'0001')",
+		"WITH x AS (SELECT 1) DELETE FROM files", "WITH x AS (SELECT 1) INSERT INTO files SELECT 1, 2, 3", "SELECT matchinfo(path) FROM files",
+		"", "-- nothing", "SELEC 1", "SELECT nope FROM files", "SELECT * FROM temp." + sinkName, "SELECT ?", "SELECT @a", "SELECT * FROM chunk", "SELECT * FROM main.chunk",
+		"SELECT * FROM temp." + stagedName + "(1)", "SELECT no_such_function(1)", "SELECT 1 FROM files WHERE path REGEXP 'x'",
 	} {
 		unchanged(t, s, func() {
 			if _, rows, err := s.Query(context.Background(), q); err == nil {
@@ -55,16 +63,8 @@ func TestQueryOnlyReads(t *testing.T) {
 			}
 		})
 	}
-	for _, table := range []string{sourceName, watchedName} {
-		if _, rows := query(t, s, "SELECT * FROM temp."+table); len(rows) != 0 {
-			t.Errorf("%s has the rows %q", table, rows)
-		}
-	}
 	if _, rows := query(t, s, "VALUES (1)"); !slices.Equal(rows, []string{"1"}) {
 		t.Errorf("VALUES: %q", rows)
-	}
-	if _, rows := query(t, s, "SELECT 1; SELECT count(*) FROM files"); !slices.Equal(rows, []string{"10"}) {
-		t.Errorf("two statements: %q", rows)
 	}
 	if _, rows := query(t, s, "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT 3) SELECT sum(x) FROM c"); !slices.Equal(rows, []string{"6"}) {
 		t.Errorf("recursive: %q", rows)
@@ -86,7 +86,6 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 		endless + "SELECT path FROM c CROSS JOIN files WHERE size < 0",
 		"SELECT count(*) FROM files a, files b, files c WHERE a.path || b.path || c.path = ''",
 		"SELECT count(*) FROM files a, files b, files c, files d",
-		"SELECT 1; " + endless + "SELECT count(*) FROM c",
 	} {
 		unchanged(t, s, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

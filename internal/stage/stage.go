@@ -13,9 +13,11 @@
 //	    attempts                         how often it was tried
 //	    first, last                      when it failed, microseconds since 1970
 //
-//	temp.<table>                       view: the rows that wait, with a column
-//	                                     per field, and _seq
-//	temp.<table>_failed                view: failed, likewise, and _sqlstate,
+// Queries run on another database (see window), which has nothing but two views:
+//
+//	temp.<table>                       the rows that wait, with a column per
+//	                                     field, and _seq
+//	temp.<table>_failed                failed, likewise, and _sqlstate,
 //	                                     _column, _error, _attempts, _first, _last
 //
 // Rows come and go in batches. What SQLite and its driver do for each row that
@@ -54,6 +56,7 @@ type Config struct {
 // each other. No caller's context reaches a statement that writes.
 type Store struct {
 	view   string
+	window *window
 	counts atomic.Pointer[Counts]
 	pages  atomic.Int64 // of the database
 	empty  int64        // pages without any row
@@ -65,22 +68,18 @@ type Store struct {
 	stmts   []*sql.Stmt
 	source  *vtable.Source
 	sink    *vtable.Sink
-	watched *vtable.Source // see Query
-	reading bool           // a statement of Query's caller is being prepared or run;
-	selects bool           // it does SELECT,
-	denied  bool           // it wants what it may not
-	last    int64          // the highest arrival number that was ever staged
-	settled int64          // no row up to this number is staged any more
-	extents extents        // of the chunks
-	room    int64          // about what is left of the last chunk's page
-	peak    int64          // the most bytes that were held since Shrink
-	buf     []byte         // for Append
+	last    int64   // the highest arrival number that was ever staged
+	settled int64   // no row up to this number is staged any more
+	extents extents // of the chunks
+	room    int64   // about what is left of the last chunk's page
+	peak    int64   // the most bytes that were held since Shrink
+	buf     []byte  // for Append
 
 	begin, commit, rollback      *sql.Stmt
 	insert, read, delete         *sql.Stmt
 	fail, failures               *sql.Stmt
 	unfailSize, unfail           *sql.Stmt
-	refail, unknown              *sql.Stmt
+	refail, unknown, lastFailed  *sql.Stmt
 	pageCount, freePages, vacuum *sql.Stmt
 }
 
@@ -100,9 +99,8 @@ var setup = []string{
 		"constraint" TEXT NOT NULL, message TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)`,
 }
 
-// Names of the virtual tables, all in the temp schema, where a view may have
-// any other name: statements say which schema they mean. None may end in
-// "_failed", as the name of a view does.
+// Names of the virtual tables, all in the temp schema. A view may have any other
+// name. None may end in "_failed", as the name of a view does.
 const (
 	sourceName  = "memdbwriter_source"
 	sinkName    = "memdbwriter_sink"
@@ -112,7 +110,7 @@ const (
 )
 
 // privateDriver serves all stores.
-var privateDriver = vtable.Driver{Functions: functions}
+var privateDriver vtable.Driver
 
 // Open makes an empty store.
 func Open(cfg Config) (*Store, error) {
@@ -126,23 +124,18 @@ func Open(cfg Config) (*Store, error) {
 		settled: math.MinInt64,
 		source:  &vtable.Source{Name: sourceName, Columns: failureColumns},
 		sink:    &vtable.Sink{Name: sinkName, Columns: 1},
-		watched: &vtable.Source{Name: watchedName, Columns: 1},
+		window:  newWindow(name, views, cfg.Columns),
 	}
 	s.counts.Store(&Counts{})
-	if err := s.open(views, cfg.Columns); err != nil {
+	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open staging store: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(views []string, columns []tuple.Column) (err error) {
+func (s *Store) open() (err error) {
 	ctx := context.Background()
-	function := func(name string, rows func() vtable.Call) *vtable.Function {
-		return &vtable.Function{Name: name, Args: 2, Columns: len(columns) + 1, New: rows}
-	}
-	s.db, err = privateDriver.Open(":memory:", append(setup[:len(setup):len(setup)], views...), s.source, s.sink, s.watched,
-		function(stagedName, func() vtable.Call { return &stagedRows{viewRows: viewRows{columns: columns}, store: s} }),
-		function(failedName, func() vtable.Call { return &failedRow{viewRows{columns: columns}} }))
+	s.db, err = privateDriver.Open(":memory:", setup, s.source, s.sink)
 	if err != nil {
 		return err
 	}
@@ -163,6 +156,7 @@ func (s *Store) open(views []string, columns []tuple.Column) (err error) {
 		&s.unfailSize: "SELECT count(*), ifnull(sum(length(tuple)), 0) FROM main.failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
 		&s.unfail:     "DELETE FROM main.failed WHERE seq IN (SELECT c0 FROM temp." + sourceName + ")",
 		&s.refail:     refailSQL,
+		&s.lastFailed: fmt.Sprintf("SELECT ifnull(max(seq), %d) FROM main.failed", int64(beforeAll)),
 		&s.unknown:    "SELECT c0 FROM temp." + sourceName + " WHERE c0 NOT IN (SELECT seq FROM main.failed)",
 
 		&s.pageCount: "PRAGMA page_count",
@@ -176,7 +170,7 @@ func (s *Store) open(views []string, columns []tuple.Column) (err error) {
 	}
 	s.measure()
 	s.empty = s.pages.Load()
-	return s.authorize()
+	return nil
 }
 
 // lock begins the work of a method; the caller unlocks s.mu if err is nil.
@@ -224,17 +218,18 @@ func (s *Store) transaction(fn func() error) error {
 	return err
 }
 
-// Close gives back all memory; what was staged is gone. Closing again does
-// nothing.
+// Close gives back all memory; what was staged is gone. A query that runs ends
+// with ErrClosed, and Close waits until it has. Closing again does nothing.
 func (s *Store) Close() error {
+	shut := s.window.shut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.db == nil {
-		return nil
+		return shut
 	}
 	s.closed = true
 	s.setPages(0)
-	var errs []error
+	errs := []error{shut}
 	for _, stmt := range s.stmts { // one left open would keep the whole database alive
 		errs = append(errs, stmt.Close())
 	}

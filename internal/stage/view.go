@@ -1,34 +1,12 @@
 package stage
 
 import (
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
-
-	"modernc.org/sqlite"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
-
-const timeName = "memdbwriter_time" // SQL function of microseconds since 1970
-
-var functions = map[string]*sqlite.FunctionImpl{
-	timeName: {NArgs: 1, Deterministic: true, Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-		micros, _ := args[0].(int64)
-		return timestamp(time.UnixMicro(micros))
-	}},
-}
-
-// timestamp returns t as the views show it.
-func timestamp(t time.Time) (driver.Value, error) {
-	f, err := tuple.AppendValue(nil, tuple.Timestamptz, t)
-	if err != nil {
-		return nil, err
-	}
-	return tuple.Value(tuple.Timestamptz, f[4:])
-}
 
 // views returns the statements that make the two views, and the name of the
 // one of the staged rows.
@@ -52,16 +30,15 @@ func views(cfg Config) (ddl []string, name string, err error) {
 	extra := func(as string) {
 		columns = append(columns, quote(names.distinct(as, func(n int) string { return strings.Repeat("_", n) + as })))
 	}
+	view := func(name, table string) {
+		ddl = append(ddl, fmt.Sprintf("CREATE TEMP VIEW %s(%s) AS SELECT * FROM temp.%s", quote(name), strings.Join(columns, ", "), table))
+	}
 	extra("_seq")
-	staged := fmt.Sprintf("CREATE TEMP VIEW %s(%s) AS SELECT row.* FROM main.chunk CROSS JOIN temp.%s(first, data) AS row",
-		quote(name), strings.Join(columns, ", "), stagedName)
-	for _, as := range []string{"_sqlstate", "_column", "_constraint", "_error", "_attempts", "_first", "_last"} {
+	view(name, stagedName)
+	for _, as := range failureNames {
 		extra(as)
 	}
-	failed := fmt.Sprintf(`CREATE TEMP VIEW %s(%s) AS SELECT row.*, sqlstate, "column", "constraint", message, attempts, %s(first), %[3]s(last)`+
-		" FROM main.failed CROSS JOIN temp.%[4]s(seq, tuple) AS row",
-		quote(name+"_failed"), strings.Join(columns, ", "), timeName, failedName)
-	ddl = []string{staged, failed}
+	view(failedView(name), failedName)
 	for _, s := range ddl {
 		if strings.ContainsRune(s, 0) {
 			return nil, "", errors.New("a name contains a NUL character")
@@ -69,6 +46,10 @@ func views(cfg Config) (ddl []string, name string, err error) {
 	}
 	return ddl, name, nil
 }
+
+// failedView returns the name of the view of the failed rows, by that of the
+// staged ones.
+func failedView(name string) string { return name + "_failed" }
 
 // reserved tells the names that the temp schema, where the views are, has no
 // room for.

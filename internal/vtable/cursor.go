@@ -6,7 +6,7 @@ import (
 	"modernc.org/sqlite/vtab"
 )
 
-// Rows is what a Source or a Function serves.
+// Rows is what a Source serves.
 type Rows interface {
 	Len() int
 	// Value returns a column of a row: nil, int64, float64, bool, string or

@@ -10,10 +10,9 @@
 //
 //	INSERT INTO temp.sink SELECT a, b FROM t
 //
-// A Function is a table-valued function whose rows Go makes out of its arguments,
-// be they the columns of another table:
+// A Stream is a virtual table whose rows Go produces while SQLite reads them:
 //
-//	SELECT f.c0 FROM t CROSS JOIN temp.function(t.a) AS f
+//	SELECT c0 FROM temp.stream
 //
 // All live in the temp schema of the connections of one DB and leave no trace
 // in a database file. Everything is registered on a Driver value of this
@@ -37,9 +36,9 @@ import (
 // Modules that the host program registers process-wide win over a driver's
 // own, so these names must not be anybody else's.
 const (
-	sourceModule   = "memdbwriter_source_v1"
-	sinkModule     = "memdbwriter_sink_v1"
-	functionModule = "memdbwriter_function_v1"
+	sourceModule = "memdbwriter_source_v1"
+	sinkModule   = "memdbwriter_sink_v1"
+	streamModule = "memdbwriter_stream_v1"
 )
 
 // Driver is a private SQLite driver. The zero value is ready; one value per
@@ -58,7 +57,7 @@ type Driver struct {
 	handles  int
 }
 
-// Table is a *Source, a *Sink or a *Function.
+// Table is a *Source, a *Sink or a *Stream.
 type Table interface {
 	vtab.Table
 	module() string
@@ -117,7 +116,7 @@ func (d *Driver) registerAll() error {
 			return fmt.Errorf("register function %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{sourceModule, sinkModule, functionModule} {
+	for _, name := range []string{sourceModule, sinkModule, streamModule} {
 		if err := d.driver.RegisterModule(name, (*module)(d)); err != nil {
 			return fmt.Errorf("register module %s: %w", name, err)
 		}
@@ -175,11 +174,11 @@ func (m *module) Create(ctx vtab.Context, args []string) (vtab.Table, error) {
 	m.mu.Unlock()
 	switch t := t.(type) {
 	case *Source:
-		return t, ctx.Declare(declaration(t.Columns, 0))
+		return t, ctx.Declare(declaration(t.Columns))
 	case *Sink:
-		return t, ctx.Declare(declaration(t.Columns, 0))
-	case *Function:
-		return t, ctx.Declare(declaration(t.Columns, t.Args))
+		return t, ctx.Declare(declaration(t.Columns))
+	case *Stream:
+		return t, ctx.Declare(declaration(t.Columns))
 	}
 	return nil, fmt.Errorf("no virtual table has the handle %q", args[3])
 }
@@ -192,15 +191,11 @@ func (m *module) Connect(ctx vtab.Context, args []string) (vtab.Table, error) {
 // VolatileArgs makes the driver hand over text and blobs where they are.
 func (m *module) VolatileArgs() bool { return true }
 
-// declaration is the shape of a virtual table with the columns c0, c1, ... and,
-// for arguments, the hidden columns a0, a1, ...
-func declaration(columns, args int) string {
-	names := make([]string, 0, columns+args)
-	for i := range columns {
-		names = append(names, "c"+strconv.Itoa(i))
-	}
-	for i := range args {
-		names = append(names, "a"+strconv.Itoa(i)+" HIDDEN")
+// declaration is the shape of a virtual table with the columns c0, c1, ...
+func declaration(columns int) string {
+	names := make([]string, columns)
+	for i := range names {
+		names[i] = "c" + strconv.Itoa(i)
 	}
 	return "CREATE TABLE x(" + strings.Join(names, ",") + ")"
 }
