@@ -86,12 +86,13 @@ type Config struct {
 	TrustCheckpointDir bool
 
 	// Durability says what survives a crash, if CheckpointDir is set. Default
-	// DurabilityCheckpoint. DurabilityJournal and DurabilityFsync need a
-	// CheckpointDir.
+	// DurabilityJournal. DurabilityFsync needs a CheckpointDir, and so does
+	// DurabilityJournal where it is asked for.
 	Durability Durability
 
-	// CheckpointInterval is the time from one checkpoint to the next. Negative:
-	// none but those asked for and that of Stop. Default 5 m, from 1 s to 24 h.
+	// CheckpointInterval is the time from one checkpoint to the next: a copy, as
+	// SQL, of what waits, for people and their backups. Negative: none but those
+	// asked for and that of Stop. Default 5 m, from 1 s to 24 h.
 	CheckpointInterval time.Duration
 
 	// CheckpointRetention is how long checkpoints are kept once a newer one
@@ -292,8 +293,8 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	errs = append(errs, c.checkDurability())
-	if c.Durability == "" {
-		c.Durability = DurabilityCheckpoint
+	if c.Durability == "" || c.Durability == durabilityCheckpoint {
+		c.Durability = DurabilityJournal
 	}
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("%w:\n%w", ErrConfig, err)
@@ -306,10 +307,10 @@ func (c Config) withDefaults() (Config, error) {
 
 func (d Durability) check() error {
 	switch d {
-	case "", DurabilityNone, DurabilityCheckpoint, DurabilityJournal, DurabilityFsync:
+	case "", DurabilityNone, DurabilityJournal, DurabilityFsync, durabilityCheckpoint:
 		return nil
 	}
-	return errors.New("it must be none, checkpoint, journal or fsync")
+	return errors.New("it must be none, journal or fsync")
 }
 
 func (c *Config) checkDurability() error {

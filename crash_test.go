@@ -2,16 +2,13 @@ package memdbwriter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/memdbwriter/memdbwriter/internal/dump"
 	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
-	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // A process dies after the destination has committed a batch and before that
@@ -136,67 +133,9 @@ func TestARowRefusedDuringRecovery(t *testing.T) {
 	}
 }
 
-// A row that was refused while the checkpoint was made is in it twice: among
-// those that wait, and among the failed ones. It is one row, and those before it
-// were settled meanwhile.
-func TestARowThatFailedDuringTheCheckpoint(t *testing.T) {
-	for _, bad := range []int{0, 1} {
-		t.Run(fmt.Sprintf("row %d", bad+1), func(t *testing.T) {
-			p := sqlitePlace(t)
-			p.createItems(t)
-			cfg := Config{CheckpointDir: t.TempDir(), Durability: DurabilityCheckpoint}
-			names := []string{"good", "good"}
-			names[bad] = badName
-			leaveRefused(t, p, cfg.CheckpointDir, names, bad)
-			for range 2 {
-				w := openDurable(t, p, cfg)
-				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed, fmt.Sprintf("(id)=(%d)", bad+1))
-				if s := w.SyncStatus(); s.Failed != 1 || s.Pending != 0 || s.Synced > 1-int64(bad) {
-					t.Errorf("after the recovery: %+v", s)
-				}
-				if _, err := w.Checkpoint(patient(t)); err != nil {
-					t.Fatal(err)
-				}
-				crash(t, w, &cfg)
-			}
-			w := openDurable(t, p, cfg)
-			wantError(t, w.Stop(patient(t)), ErrRowsFailed)
-		})
-	}
-}
-
-// leaveRefused leaves a checkpoint in which all rows wait, and one has failed.
-func leaveRefused(t *testing.T, p *place, path string, names []string, bad int) {
-	t.Helper()
-	table := itemTable(t)
-	dir := dump.Dir{Path: path, Identity: dump.Identity("items", p.String())}
-	w, err := dir.Create(dump.Meta{
-		Table:    dump.Table{Name: "items", Columns: tupleColumns(&table.shape)},
-		FirstSeq: 1, LastSeq: int64(len(names)), Created: testTime, Library: "test",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rows tuple.Batch
-	for i, name := range names {
-		row := newItem(int64(i+1), name)
-		encoded, err := table.encode(nil, &row)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows.Append(int64(i+1), encoded)
-	}
-	err = errors.Join(w.WriteRows(&rows), w.WriteFailed([]dump.Failed{{
-		Seq: int64(bad + 1), Tuple: rows.Tuple(bad), Message: "refused", Attempts: 1, First: testTime, Last: testTime,
-	}}))
-	if _, commitErr := w.Commit(); err != nil || commitErr != nil {
-		t.Fatal(err, commitErr)
-	}
-}
-
 // A failed row is on disk, and a newer row of its key is stored. When the
 // process dies before that is on disk, too, trying the failed row again must not
-// bring the old value back, at the level as well that journals no rows.
+// bring the old value back.
 func TestARetryAfterADeathBringsNoOldValueBack(t *testing.T) {
 	for _, level := range levels {
 		for _, c := range []struct {

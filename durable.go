@@ -24,55 +24,51 @@ type Durability string
 const (
 	// DurabilityNone keeps nothing on disk.
 	DurabilityNone Durability = "none"
-	// DurabilityCheckpoint writes what waits to a file of SQL text at
-	// intervals: after a crash, of the machine too, the rows since the last
-	// one are gone.
-	DurabilityCheckpoint Durability = "checkpoint"
-	// DurabilityJournal also appends every row to a journal, which survives
-	// the process; what the operating system has not written yet is lost if
-	// the machine dies.
+	// DurabilityJournal appends every row to a journal on its way to the buffer:
+	// what Persist has returned for survives the process. A batch is sent when the
+	// journal is durable up to its last row, so that no older value of a row comes
+	// back after one that was sent, even if the machine dies. A disk that fails
+	// stops no rows.
 	DurabilityJournal Durability = "journal"
-	// DurabilityFsync also makes the journal durable: nothing for which
-	// Persist has returned is lost, and no row is sent before it is durable.
+	// DurabilityFsync is DurabilityJournal, and what Persist has returned for
+	// survives the machine. Nothing is sent while the disk fails.
 	DurabilityFsync Durability = "fsync"
+
+	// durabilityCheckpoint is another name of DurabilityJournal.
+	durabilityCheckpoint Durability = "checkpoint"
 )
 
 // diskRetry is the shortest pause between two attempts to mend the journal.
 const diskRetry = time.Second
 
 // disk is what a writer keeps in its checkpoint directory; nil if it keeps
-// nothing. A failing disk never stops the rows: what fails is reported, shows
-// in the state, and is tried again.
+// nothing. Every row is appended to the journal before it is staged, and the
+// journal is all that the next writer begins with. Checkpoints are copies for
+// people, made beside everything else.
 //
-// The journal is open at every level. At DurabilityCheckpoint it holds no rows
-// but what is settled, so that recovery from a checkpoint does not write a value
-// over a newer one that was synced after it. It is made durable there before
-// anything is sent that depends on it, which is seldom: see due.
+// One rule keeps older values from coming back: before a row is sent, the disk
+// holds it (see ahead). So what the journal hands out after a crash ends, for each
+// key, with the newest value that was sent, or a newer one; and marks, which say
+// what needs not be sent again, may be lost without harm.
 //
-// Locks: mu and noting may be held while the journal's and the store's are taken,
-// and so may health; making is held while a checkpoint is made, and the others within.
+// Locks: mu may be held while the journal's and the store's are taken, and so may
+// health; making is held while a checkpoint is made, and the others within.
 type disk struct {
 	*core
 	store    *stage.Store
 	dir      dump.Dir
-	rows     bool // the journal takes rows
-	fsync    bool // and makes them durable
+	fsync    bool // DurabilityFsync
 	page     int  // pageCheckpoint
 	readers  readers
-	progress *progress     // of the last save; nil before
-	patience time.Duration // at most diskPatience
-	due      bool          // the syncer's: what it has noted must be durable before it sends more rows
-	release  func() error  // the lock on the writer's files
+	progress atomic.Pointer[progress] // of the last save; nil before
+	patience time.Duration            // at most diskPatience
+	release  func() error             // the lock on the writer's files
 
 	journal   *journal.Writer // set before any goroutine runs
 	known     int64           // numbers up to here were given by earlier writers
 	recovered atomic.Bool     // what these left has been handed out
-	covered   atomic.Int64    // rows up to here may be in a checkpoint
 	unwell    chan struct{}   // has room for one signal: the journal lacks something
 	waitAgain atomic.Int64    // nobody waits for an fsync before: nanoseconds since the writer began, whatever the clock is set to
-
-	noting sync.Mutex // held while rows leave the memory and the journal is told
-	noted  int64      // how often that was, or that a receipt was kept
 
 	mu    sync.Mutex // orders rows on their way into the journal
 	tried time.Time  // the last attempt to mend it
@@ -85,8 +81,7 @@ type disk struct {
 
 	making  chan struct{} // has room for one token: who has put it makes a checkpoint, and owns what follows
 	newest  dump.Info     // the newest checkpoint; without a path if there is none
-	settled int64         // of the journal when it was made
-	failed  int64         // failed rows in it
+	settled int64         // of the journal when it was made; -1 if an earlier writer made it
 }
 
 // openDisk locks the writer's files.
@@ -109,7 +104,6 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 	return &disk{
 		core: c, store: store, release: release,
 		dir:   dump.Dir{Path: c.cfg.CheckpointDir, Identity: identity, Trust: c.cfg.TrustCheckpointDir, FS: c.cfg.fs},
-		rows:  c.cfg.Durability == DurabilityJournal || c.cfg.Durability == DurabilityFsync,
 		fsync: c.cfg.Durability == DurabilityFsync, page: pageCheckpoint, patience: min(diskPatience, c.cfg.SyncTimeout/2),
 		unwell: make(chan struct{}, 1), making: make(chan struct{}, 1),
 	}, nil
@@ -117,14 +111,14 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 
 func (d *disk) journalConfig() journal.Config {
 	return journal.Config{
-		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination,
-		Columns: tupleColumns(&d.table), Fsync: d.fsync || !d.rows, FS: d.cfg.fs, Changed: d.noteJournal,
+		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination, Columns: tupleColumns(&d.table),
+		FS: d.cfg.fs, Changed: d.noteJournal, Synced: func() { d.progress.Load().made() },
 	}
 }
 
-// append journals rows that are staged next, if the level asks for it.
+// append journals rows that are staged next.
 func (d *disk) append(b *tuple.Batch) {
-	if d == nil || !d.rows {
+	if d == nil {
 		return
 	}
 	d.mu.Lock()
@@ -160,6 +154,17 @@ func (d *disk) mend() error {
 	}
 }
 
+// save journals rows that are not staged any more, and makes all durable.
+func (d *disk) save(ctx context.Context, chunks []*tuple.Batch) error {
+	d.mu.Lock()
+	d.tried = time.Time{}
+	d.mu.Unlock()
+	for _, c := range chunks {
+		d.append(c)
+	}
+	return d.sync(ctx, d.journal.Sync)
+}
+
 // heal gives the journal what it lacks, and reports whether it has it then.
 func (d *disk) heal() bool {
 	d.mu.Lock()
@@ -185,45 +190,17 @@ func (d *disk) appendRuns(page *tuple.Batch) error {
 	return nil
 }
 
-// keep journals rows that are sent next, at the level that journals none else,
-// because a failed row of their key is on disk: should the process die before it
-// is noted there that they are stored, the failed one would be all that is known
-// of the key, and trying it again would bring an old value back.
-func (d *disk) keep(rows *tuple.Batch) {
-	_ = d.journal.Keep(rows) // what it lacks it tells noteJournal
-	d.due = true
-}
-
-// receipts keeps the receipts of a transaction that is about to be committed.
-// They are made durable if the transaction's rows are.
+// receipts keeps the receipts of a transaction that is about to be committed. They
+// are made durable if the transaction's rows are.
 func (d *disk) receipts(ctx context.Context, some []dest.Receipt) {
 	kept := make([]journal.Receipt, len(some))
 	for i, r := range some {
 		kept[i] = journal.Receipt(r)
 	}
-	_ = d.note(func() error { return d.journal.Receipts(kept) }) // what it lacks it tells noteJournal
-	if d.fsync || !d.rows && some[0].First <= max(d.covered.Load(), d.journal.Stats().Settled) {
-		d.trySync(ctx)
+	_ = d.journal.Receipts(kept) // what it lacks it tells noteJournal
+	if d.fsync {
+		_ = d.trySync(ctx, d.journal.Sync) // as above
 	}
-}
-
-// note has rows leave the memory, or be committed, and the journal told about it,
-// while no checkpoint can get between.
-func (d *disk) note(what func() error) error {
-	if d == nil {
-		return what()
-	}
-	d.noting.Lock()
-	defer d.noting.Unlock()
-	d.noted++
-	return what()
-}
-
-// notes waits for a note that is being made, and returns how many were.
-func (d *disk) notes() int64 {
-	d.noting.Lock()
-	defer d.noting.Unlock()
-	return d.noted
 }
 
 // settle notes that every row up to the given one has left the memory, but for
@@ -231,7 +208,6 @@ func (d *disk) notes() int64 {
 func (d *disk) settle(upTo int64, failed []stage.Failure) {
 	if d != nil {
 		_ = d.journal.Settle(upTo, journalFailures(failed)) // what it lacks it tells noteJournal
-		d.due = d.due || len(failed) > 0
 	}
 }
 
@@ -239,7 +215,6 @@ func (d *disk) settle(upTo int64, failed []stage.Failure) {
 func (d *disk) amend(gone []int64, again []stage.Failure) {
 	if d != nil {
 		_ = d.journal.Amend(gone, journalFailures(again)) // what it lacks it tells noteJournal
-		d.due = d.due || len(gone)+len(again) > 0
 	}
 }
 
@@ -286,22 +261,26 @@ func (d *disk) noteUnsaved(err error) {
 	d.tellState()
 }
 
-// sync waits until every row that was journaled before is as durable as the
-// level promises.
-func (d *disk) sync(ctx context.Context) error { return d.syncBy(ctx, d.journal.Sync) }
+// persist waits until every row that was journaled before is as safe as the level
+// promises.
+func (d *disk) persist(ctx context.Context) error {
+	if d.fsync {
+		return d.sync(ctx, d.journal.Sync)
+	}
+	return d.sync(ctx, func(context.Context) error { return d.journal.Written() })
+}
 
-// syncMarks is sync, after which it is durable what is settled, at every level.
-func (d *disk) syncMarks(ctx context.Context) error { return d.syncBy(ctx, d.journal.SyncMarks) }
-
-func (d *disk) syncBy(ctx context.Context, sync func(context.Context) error) error {
-	err := sync(ctx)
+// sync calls one of the journal's ways to wait, once more if rows have to be
+// appended again first.
+func (d *disk) sync(ctx context.Context, wait func(context.Context) error) error {
+	err := wait(ctx)
 	var missing *journal.MissingError
 	if errors.As(err, &missing) {
 		d.mu.Lock()
 		err = d.mend()
 		d.mu.Unlock()
 		if err == nil {
-			err = sync(ctx) // without the mutex: appending goes on meanwhile
+			err = wait(ctx) // without the mutex: appending goes on meanwhile
 		}
 	}
 	d.noteJournal(d.journal) // the journal's own goroutine may be on its way to do so
@@ -314,43 +293,55 @@ func (d *disk) syncBy(ctx context.Context, sync func(context.Context) error) err
 	return err
 }
 
-// syncBefore makes durable, before rows are sent, what these depend on: else a
-// machine that dies could forget a row that the destination has, or that it has
-// it, remember an older one of its key, and write that over it later.
-func (d *disk) syncBefore(ctx context.Context) {
-	if d != nil && (d.fsync || d.due) && d.trySync(ctx) {
-		d.due = false
+// ahead is the rule: it returns when the disk holds every row up to the given one,
+// which are sent next. A disk that fails, or does not answer, ends the wait at
+// DurabilityJournal, and nobody waits for a while; at DurabilityFsync one that
+// fails is an error, and the rows must not be sent.
+func (d *disk) ahead(ctx context.Context, upTo int64) error {
+	if d == nil {
+		return nil
+	}
+	err := d.trySync(ctx, func(ctx context.Context) error { return d.journal.SyncRows(ctx, upTo) })
+	if err == nil || !d.fsync {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errNotHeld, err)
+}
+
+// askAhead begins to make durable what is journaled by now: batches that are read
+// while another one is on its way need not wait then.
+func (d *disk) askAhead() {
+	if d != nil {
+		d.journal.Ask()
 	}
 }
 
-// trySync is sync where rows go on without it: a disk that fails, or does not
-// answer, does not stop them. Only rows that the level promises to make durable
-// before wait for one that does not answer. After a failure nobody waits for a
-// while.
-func (d *disk) trySync(ctx context.Context) bool {
+// errNotHeld is why rows are not sent at DurabilityFsync.
+var errNotHeld = errors.New("rows are not sent before they are durable")
+
+// trySync is sync for rows that are on their way to the destination.
+func (d *disk) trySync(ctx context.Context, wait func(context.Context) error) error {
 	if !d.fsync && int64(time.Since(d.tally.started)) < d.waitAgain.Load() {
-		return false
+		return errNoAnswer
 	}
 	for {
 		bounded, cancel := context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
-		err := d.sync(bounded)
+		err := d.sync(bounded, wait)
 		cancel()
 		silent := errors.Is(err, errNoAnswer)
 		if silent {
 			d.noteSilent(true)
 		}
 		switch {
-		case err == nil:
-			return true
 		case silent && d.fsync:
 			continue
 		case silent:
 			d.waitAgain.Store(int64(time.Since(d.tally.started) + 6*d.patience))
-		case ctx.Err() == nil:
+		case err != nil && ctx.Err() == nil && !d.fsync:
 			d.waitAgain.Store(int64(time.Since(d.tally.started) + diskRetry))
 			d.cfg.Logger.Debug("rows are sent though the journal is not durable", "table", d.table.String(), "error", err)
 		}
-		return false
+		return err
 	}
 }
 

@@ -6,19 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/memdbwriter/memdbwriter/internal/dest"
-	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // levels are those that keep something on disk.
-var levels = []Durability{DurabilityCheckpoint, DurabilityJournal, DurabilityFsync}
+var levels = []Durability{DurabilityJournal, DurabilityFsync}
 
 // crash is the death of the process as the disk sees it: cfg now names a
 // directory with what a killed process would have left there. The writer itself
@@ -208,78 +202,5 @@ func TestPersistWithoutADirectorySaysSo(t *testing.T) {
 	_, err := New(context.Background(), itemTable(t), p.Destination, Config{Durability: DurabilityFsync})
 	wantError(t, err, ErrConfig, "MEMORY_DB_CHECKPOINT_DIR")
 	_, err = New(context.Background(), itemTable(t), p.Destination, Config{Durability: "always"})
-	wantError(t, err, ErrConfig, "none, checkpoint, journal or fsync")
-}
-
-// What is in the staging table before the stager has said so is behind a
-// checkpoint that is made then, and not sent with what is in it.
-func TestNoBatchSpansACheckpoint(t *testing.T) {
-	sent, answer := make(chan []string, 10), make(chan struct{})
-	sink := &script{write: func(_ context.Context, names []string) error { sent <- names; <-answer; return nil }}
-	w := scriptedWriter(t, sink, Config{CheckpointDir: t.TempDir(), SyncInterval: time.Hour, CheckpointInterval: -1})
-	mustAdd[item](t, w, newItem(1, "old"))
-	if _, err := w.engine.stager.flush(patient(t)); err != nil {
-		t.Fatal(err)
-	}
-	row := newItem(2, "new")
-	encoded, err := w.table.encode(nil, &row)
-	if err != nil {
-		t.Fatal(err)
-	}
-	two := &tuple.Batch{}
-	two.Append(2, encoded)
-	if err := w.engine.store.Append(two); err != nil {
-		t.Fatal(err)
-	}
-	if path, err := w.Checkpoint(patient(t)); err != nil || path == "" {
-		t.Fatalf("checkpoint %q: %v", path, err)
-	}
-	w.engine.syncer.staged.Store(2) // now the stager says so
-	forced := make(chan error, 1)
-	go func() { forced <- w.engine.syncer.waiters.wait(t.Context(), ReasonForce, 2) }()
-	if names := <-sent; len(names) != 1 || names[0] != "old" {
-		t.Errorf("sent before the rows of the checkpoint are settled: %q", names)
-	}
-	close(answer)
-	if names := <-sent; len(names) != 1 || names[0] != "new" {
-		t.Errorf("sent then: %q", names)
-	}
-	if err := <-forced; err != nil {
-		t.Error(err)
-	}
-	abandon[item](w)
-}
-
-// A row that is kept because a failed one has its key is like the last one of a
-// checkpoint: what is behind it is sent only when it is settled.
-func TestNothingOvertakesAKeptRow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		answer, sent := make(chan struct{}), []string{}
-		var mu sync.Mutex
-		sink := &script{write: func(_ context.Context, names []string) error {
-			mu.Lock()
-			sent = append(sent, names...)
-			mu.Unlock()
-			if names[0] == badName {
-				return dest.RowErrorf(0, "name", "23514", "bad")
-			}
-			<-answer
-			return nil
-		}}
-		cfg := Config{CheckpointDir: t.TempDir(), SyncInterval: time.Hour, CheckpointInterval: -1, SyncBatchSize: 1, SyncWorkers: 2}
-		w := scriptedWriter(t, sink, cfg)
-		mustAdd[item](t, w, newItem(1, badName))
-		wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
-		mustAdd[item](t, w, newItem(1, "kept"), newItem(2, "behind"))
-		time.Sleep(time.Second) // the stager takes them
-		synctest.Wait()
-		mu.Lock()
-		if want := []string{badName, "kept"}; !slices.Equal(sent, want) {
-			t.Errorf("sent %q before the kept row is settled, want %q", sent, want)
-		}
-		mu.Unlock()
-		close(answer)
-		mustSync[item](t, w)
-		mustStop[item](t, w)
-	})
+	wantError(t, err, ErrConfig, "none, journal or fsync")
 }

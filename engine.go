@@ -329,45 +329,36 @@ func (e *engine) stats() Stats {
 	return s
 }
 
-// save leaves on disk what is not in the destination.
+// save leaves in the journal what is not in the destination, and then makes a
+// checkpoint of it.
 func (e *engine) save(ctx context.Context) error {
 	select {
 	case <-e.stager.ended:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if e.disk.recovered.Load() {
-		return e.saveAll(ctx)
+	if err := e.disk.save(ctx, e.stager.take()); err != nil || !e.disk.recovered.Load() {
+		return err
 	}
-	return e.saveFront()
+	if err := e.saveCopy(ctx); err != nil {
+		e.cfg.Logger.Warn("checkpoint failed, the journal has all rows", "table", e.table.String(), "error", err)
+	}
+	return nil
 }
 
-// saveAll makes a checkpoint of everything.
-func (e *engine) saveAll(ctx context.Context) error {
+// saveCopy makes the last checkpoint.
+func (e *engine) saveCopy(ctx context.Context) error {
 	if !e.stager.stage(ctx) {
 		return fmt.Errorf("rows cannot be staged: %w", context.Cause(ctx))
 	}
-	e.disk.progress.made()
 	select {
 	case e.disk.making <- struct{}{}: // whoever made one gives it up
 		defer func() { <-e.disk.making }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	_, err := e.disk.make(ctx, e.stager.last, &e.syncer.boundary, &e.syncer.staged)
+	_, err := e.disk.make(ctx, e.stager.last)
 	return err
-}
-
-// saveFront leaves new rows on disk that had to wait for the end of a recovery,
-// which has not come. Those of earlier writers are there already.
-func (e *engine) saveFront() error {
-	for _, c := range e.stager.take() {
-		if err := e.disk.journal.Keep(c); err != nil {
-			return fmt.Errorf("recovery was not over: %w", err)
-		}
-		e.disk.progress.made()
-	}
-	return nil
 }
 
 // persist is Persist.
@@ -375,13 +366,9 @@ func (e *engine) persist(ctx context.Context) error {
 	if e.disk == nil {
 		return errNoDisk
 	}
-	if !e.disk.rows {
-		_, err := e.checkpoint(ctx)
-		return err
-	}
 	_, err := e.stager.flush(ctx)
 	if err == nil {
-		err = e.disk.sync(ctx)
+		err = e.disk.persist(ctx)
 	}
 	switch {
 	case err == nil:

@@ -48,7 +48,7 @@ var (
 var (
 	// ErrUnsynced is wrapped when rows are not in the destination. For
 	// ForceSync they are still waiting and will be tried again; for Stop they
-	// are in a checkpoint or, without a CheckpointDir, gone with the writer's
+	// are in the journal or, without a CheckpointDir, gone with the writer's
 	// memory. The message has the counts and the last error.
 	ErrUnsynced = errors.New("memdbwriter: rows are not in the destination")
 

@@ -66,20 +66,6 @@ func (k *failedKeys) newestStored(f *flush, failed []stage.Failure) map[string]i
 	return newest
 }
 
-// rowsOf returns those rows of a batch whose keys failed rows have.
-func (k *failedKeys) rowsOf(b *tuple.Batch) *tuple.Batch {
-	some := &tuple.Batch{Data: b.Data}
-	if len(k.key) == 0 {
-		return some
-	}
-	for i := range b.Rows {
-		if _, ok := k.seqs[string(tuple.Key(b.Tuple(i), k.columns))]; ok {
-			some.Rows = append(some.Rows, b.Rows[i])
-		}
-	}
-	return some
-}
-
 // update adds rows that have failed, and forgets rows that are failed ones no
 // longer.
 func (k *failedKeys) update(failed []stage.Failure, gone []int64) {
@@ -211,13 +197,11 @@ func (s *syncer) retryFailed(ctx context.Context, p *retriedPage) {
 
 // amend notes what became of failed rows.
 func (s *syncer) amend(gone []int64, again []stage.Failure) error {
-	return s.disk.note(func() error {
-		err := s.store.Amend(gone, again)
-		if err == nil {
-			s.disk.amend(gone, again)
-		}
-		return err
-	})
+	err := s.store.Amend(gone, again)
+	if err == nil {
+		s.disk.amend(gone, again)
+	}
+	return err
 }
 
 // discardFailed forgets every failed row.

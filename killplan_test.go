@@ -18,7 +18,7 @@ type killPlan struct {
 // process gets there.
 func allSteps() map[Durability][]string {
 	rows := []string{"rows taken", "rows journaled", "rows staged", "batch loaded", "batch sending", "batch committed", "batch out of memory", "batch settled"}
-	disk := []string{"checkpoint begins", "checkpoint filled", "checkpoint made", "checkpoint released", "recovery begins", "recovery replayed"}
+	disk := []string{"checkpoint begins", "checkpoint filled", "checkpoint made", "recovery begins", "recovery replayed"}
 	for _, op := range []faultfs.Op{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.Rename} {
 		disk = append(disk, string(op)+" checkpoint", string(op)+" checkpoint done")
 	}
@@ -27,7 +27,7 @@ func allSteps() map[Durability][]string {
 	}
 	disk = append(disk, string(faultfs.SyncDir)+" directory", string(faultfs.SyncDir)+" directory done")
 	disk = slices.Concat(rows, disk)
-	return map[Durability][]string{DurabilityNone: rows, DurabilityCheckpoint: disk, DurabilityJournal: disk, DurabilityFsync: disk}
+	return map[Durability][]string{DurabilityNone: rows, DurabilityJournal: disk, DurabilityFsync: disk}
 }
 
 // plan makes chains of five lives. With enough of them every step is there, at
@@ -35,7 +35,7 @@ func allSteps() map[Durability][]string {
 func plan(rng *rand.Rand, kills int) (plans []killPlan) {
 	todo := map[Durability][]string{}
 	for made, i := 0, 0; made < kills; i++ {
-		level := []Durability{DurabilityFsync, DurabilityJournal, DurabilityCheckpoint, DurabilityNone}[i%4]
+		level := []Durability{DurabilityFsync, DurabilityJournal, DurabilityNone}[i%3]
 		p := killPlan{level: level}
 		for range 5 {
 			if len(todo[level]) == 0 {

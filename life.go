@@ -140,8 +140,9 @@ func (e *engine) lastSave(ctx context.Context) (saved <-chan struct{}, err error
 	if ctx.Err() == nil {
 		defer context.AfterFunc(ctx, func() { cancel(ended(ctx)) })()
 	}
-	e.disk.progress = &progress{time.AfterFunc(savePatience, func() { cancel(errSaving) })}
-	defer e.disk.progress.timer.Stop()
+	p := &progress{time.AfterFunc(savePatience, func() { cancel(errSaving) })}
+	defer p.timer.Stop()
+	e.disk.progress.Store(p)
 	result := make(chan error, 1)
 	saved = after(func() { result <- e.save(saving) })
 	if waitFor(saving, saved) {

@@ -81,9 +81,7 @@ func TestWhatIsDependedOnIsDurableBefore(t *testing.T) {
 			send(2, "behind a failed row")
 			durable("behind a failed row")
 			send(1, "of its key")
-			if level != DurabilityJournal { // which has every row, and makes none durable
-				durable("of its key")
-			}
+			durable("of its key")
 			send(3, "behind one that is gone")
 			durable("behind one that is gone")
 			send(4, "settled")

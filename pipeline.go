@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -51,7 +50,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 			noMore = s.topUp(ctx, g)
 		}
 		if len(s.landed) > 0 {
-			if err := s.settle(ctx, ev); err != nil {
+			if err := s.settle(ev); err != nil {
 				return err
 			}
 			if s.call == nil && !g.finish && s.over(g) {
@@ -90,13 +89,13 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 
 // settleStored settles what was stored before ctx ended, so that it is not saved
 // as rows that wait.
-func (s *syncer) settleStored(ctx context.Context) {
+func (s *syncer) settleStored() {
 	for len(s.flying) > 0 && len(s.flying[0].flush.todo) == 0 {
 		s.landed = append(s.landed, s.flying[0])
 		s.flying = s.flying[1:]
 	}
 	for len(s.landed) > 0 {
-		if err := s.settle(ctx, &SyncEvent{}); err != nil {
+		if err := s.settle(&SyncEvent{}); err != nil {
 			s.cfg.Logger.Error("stored rows count as waiting", "table", s.table.String(), "error", err)
 			return
 		}
@@ -143,14 +142,14 @@ func (s *syncer) load(ctx context.Context, g goal) (bool, error) {
 	if k := len(s.spare); k > 0 {
 		b, s.spare = s.spare[k-1], s.spare[:k-1]
 	}
-	if may, err := s.read(&b.Batch); err != nil || !may {
+	err := s.read(&b.Batch)
+	if err == nil {
+		err = s.disk.ahead(ctx, b.Rows[b.Len()-1].Seq)
+	}
+	if err != nil {
 		s.spare = append(s.spare, b)
 		return false, err
 	}
-	if s.keeps() {
-		s.keep(&b.Batch, s.failed)
-	}
-	s.disk.syncBefore(ctx)
 	step("batch loaded")
 	b.prepare(s.core, s.reduce)
 	if s.cfg.SyncWorkers > 1 && s.reduce != nil {
@@ -169,29 +168,16 @@ func (s *syncer) keepSpare(b *batch) {
 	}
 }
 
-// read takes the next rows from the staging table. None of them lies behind a
-// boundary if the first does not; and before any behind a boundary is read, all
-// before it must be settled.
-func (s *syncer) read(into *tuple.Batch) (bool, error) {
-	s.boundary.mu.Lock()
-	defer s.boundary.mu.Unlock()
+// read takes the next rows from the staging table.
+func (s *syncer) read(into *tuple.Batch) error {
 	if err := s.store.Read(s.loaded, s.cfg.SyncBatchSize, maxBatchBytes, into); err != nil {
-		return false, fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
+		return fmt.Errorf("memdbwriter: cannot read the staging table: %w", err)
 	}
+	into.Rows = into.Rows[:upToSeq(into, s.staged.Load())] // the stager has not told of what is behind
 	if into.Len() == 0 {
-		return false, errors.New("memdbwriter: the staging table lost rows")
+		return errors.New("memdbwriter: the staging table lost rows")
 	}
-	before := len(s.boundary.at)
-	at, open := s.boundary.next(into.Rows[0].Seq, s.settled)
-	if len(s.boundary.at) < before {
-		s.disk.due = true
-	}
-	if open && len(s.flying)+len(s.landed) > 0 {
-		return false, nil
-	}
-	at = min(at, s.staged.Load()) // no checkpoint knows yet of what is behind
-	into.Rows = into.Rows[:upToSeq(into, at)]
-	return true, nil
+	return nil
 }
 
 // collides reports whether a key of b is in a batch that flies.
@@ -210,6 +196,7 @@ func (s *syncer) collides(b *batch) bool {
 func (s *syncer) launch(ctx context.Context, b *batch) {
 	outcome := make(chan error, 1)
 	b.outcome, b.run, b.reason = outcome, s.runNumber, s.runReason
+	s.disk.askAhead()
 	s.air.Go(func() {
 		err := errGoroutineEnded
 		defer func() { outcome <- err }()
@@ -219,29 +206,20 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 
 // settle takes the first of the landed batches out of the staging table and
 // books its rows.
-func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
+func (s *syncer) settle(ev *SyncEvent) error {
 	start := time.Now()
 	b := s.landed[0]
 	kept, superseded := s.failed.judge(b.flush)
-	if err := s.keepBehind(ctx, b.hi, kept); err != nil {
-		return err
+	// In this order all can be repeated, should one fail.
+	if err := s.store.Amend(superseded, nil); err != nil {
+		return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
 	}
-	err := s.disk.note(func() error {
-		// In this order all can be repeated, should one fail.
-		if err := s.store.Amend(superseded, nil); err != nil {
-			return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
-		}
-		if err := s.store.Settle(b.hi, kept); err != nil {
-			return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
-		}
-		step("batch out of memory")
-		s.disk.amend(superseded, nil)
-		s.disk.settle(b.hi, kept)
-		return nil
-	})
-	if err != nil {
-		return err
+	if err := s.store.Settle(b.hi, kept); err != nil {
+		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
 	}
+	step("batch out of memory")
+	s.disk.amend(superseded, nil)
+	s.disk.settle(b.hi, kept)
 	step("batch settled")
 	s.settled = b.hi
 	s.failed.update(kept, superseded)
@@ -261,43 +239,5 @@ func (s *syncer) settle(ctx context.Context, ev *SyncEvent) error {
 	s.tally.acknowledged(took, b.read)
 	ev.add(n, b)
 	s.noteState()
-	return nil
-}
-
-// keeps reports whether rows have to be kept: see disk.keep.
-func (s *syncer) keeps() bool { return s.disk != nil && !s.disk.rows }
-
-// keep keeps those rows of a batch whose keys failed ones have.
-func (s *syncer) keep(b *tuple.Batch, failed *failedKeys) {
-	rows := failed.rowsOf(b)
-	if rows.Len() == 0 {
-		return
-	}
-	s.boundary.mu.Lock()
-	s.boundary.set(rows.Rows[rows.Len()-1].Seq)
-	s.boundary.mu.Unlock()
-	s.disk.keep(rows)
-}
-
-// keepBehind keeps, of the batches that are loaded behind a row, those rows
-// that newly failed ones, which are noted next, could be taken for.
-func (s *syncer) keepBehind(ctx context.Context, after int64, failed []stage.Failure) error {
-	if !s.keeps() || len(failed) == 0 {
-		return nil
-	}
-	keys := newFailedKeys(s.table.ReplaceKeys())
-	keys.update(failed, nil)
-	for after < s.loaded {
-		behind, err := s.store.Page(after, int(s.loaded-after))
-		if err != nil {
-			return fmt.Errorf("memdbwriter: cannot read the rows that are on their way: %w", err)
-		}
-		if behind.Len() == 0 {
-			break
-		}
-		s.keep(behind, keys)
-		after = behind.Rows[behind.Len()-1].Seq
-	}
-	s.disk.syncBefore(ctx)
 	return nil
 }

@@ -4,18 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/dump"
 	"github.com/memdbwriter/memdbwriter/internal/journal"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// recovery brings back the rows that an earlier writer left on disk: the failed
-// ones, then those of the newest good checkpoint that the journal does not know
-// better, then those of the journal. The stager's goroutine does it before it
+// recovery brings back the rows that an earlier writer left in the journal: the
+// failed ones, then those that waited. The stager's goroutine does it before it
 // takes the first new row, so recovered rows come first, with the numbers that
 // they had. What does not fit into the buffer stays on disk until there is room,
 // and others are sent meanwhile: so the failed rows that they may supersede must
@@ -26,9 +28,7 @@ type recovery struct {
 	syncer *syncer                             // touched by call only
 	call   func(context.Context, func()) error // runs in the syncer's goroutine
 
-	journal    *journal.Recovery
-	candidates []dump.Info // checkpoints, newest first
-	saved      int64       // the last row that one of them may have
+	journal *journal.Recovery
 
 	outcome chan error    // receives what run returned; has room for it
 	err     error         // that, if it is not nil; read after stager.broken
@@ -45,45 +45,37 @@ type recovery struct {
 func openRecovery(d *disk) (*recovery, error) {
 	step("recovery begins")
 	r := &recovery{disk: d, began: time.Now(), outcome: make(chan error, 1), full: make(chan struct{})}
-	if deleted, err := d.dir.Sweep(); err != nil {
-		return nil, fmt.Errorf("memdbwriter: cannot tidy %s: %w", d.cfg.CheckpointDir, err)
-	} else if len(deleted) > 0 {
-		d.cfg.Logger.Info("unfinished checkpoints deleted", "table", d.table.String(), "files", deleted)
+	if err := d.tidy(); err != nil {
+		return nil, err
 	}
 	d.noteOthers()
-	infos, err := d.dir.List()
-	if err != nil {
-		return nil, fmt.Errorf("memdbwriter: cannot list the checkpoints: %w", err)
-	}
-	for _, info := range infos {
-		switch {
-		case info.Err == nil:
-			r.candidates = append(r.candidates, info)
-		case errors.Is(info.Err, dump.ErrDamaged):
-			d.setAside(info.Path, info.Err)
-		case errors.Is(info.Err, dump.ErrForeign):
-		default:
-			return nil, fmt.Errorf("%w: %w", ErrRecovery, info.Err)
-		}
-	}
+	var err error
 	if r.journal, err = journal.Scan(d.journalConfig()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
-	for _, c := range r.candidates {
-		r.saved = max(r.saved, c.LastSeq)
-	}
-	if d.journal, err = r.journal.Create(r.saved); err != nil {
+	if d.journal, err = r.journal.Create(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
 	d.known = r.journal.Last
-	d.covered.Store(d.known)
 	return r, nil
 }
 
-func (d *disk) setAside(path string, cause error) {
-	aside, err := d.dir.SetAside(path)
-	d.cfg.Logger.Error("damaged checkpoint set aside, the one before is used", "table", d.table.String(),
-		"path", path, "aside", aside, "error", errors.Join(cause, err))
+// tidy deletes unfinished checkpoints, and finds the newest one.
+func (d *disk) tidy() error {
+	if deleted, err := d.dir.Sweep(); err != nil {
+		return fmt.Errorf("memdbwriter: cannot tidy %s: %w", d.cfg.CheckpointDir, err)
+	} else if len(deleted) > 0 {
+		d.cfg.Logger.Info("unfinished checkpoints deleted", "table", d.table.String(), "files", deleted)
+	}
+	infos, err := d.dir.List()
+	if err != nil {
+		return fmt.Errorf("memdbwriter: cannot list the checkpoints: %w", err)
+	}
+	if i := slices.IndexFunc(infos, func(i dump.Info) bool { return i.Err == nil }); i >= 0 {
+		d.newest = infos[i]
+	}
+	d.settled = -1
+	return nil
 }
 
 // giveUp ends the recovery. Somebody who waits in New is told; later, the rows
@@ -102,96 +94,31 @@ func (r *recovery) giveUp(err error) {
 // keys must not be sent.
 func (r *recovery) run(ctx context.Context) error {
 	r.stager.next = r.journal.Last + 1
-	base, err := r.replay(ctx)
+	err := r.replay(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
 	if err != nil {
 		return err
 	}
-	r.report(base)
+	r.report()
 	step("recovery replayed")
 	if err := r.end(ctx); err != nil {
 		return err
 	}
-	d := r.disk
-	d.newest, d.settled, d.failed = base, r.journal.Settled, base.Failed
-	d.recovered.Store(true)
+	r.disk.recovered.Store(true)
 	if r.rows+r.failed > 0 {
-		d.events.emit(&Recovered{Rows: r.rows, Failed: r.failed, Duration: time.Since(r.began)})
+		r.disk.events.emit(&Recovered{Rows: r.rows, Failed: r.failed, Duration: time.Since(r.began)})
 	}
 	return nil
 }
 
-// replay hands out what the files hold, and returns the checkpoint that was
-// used, empty if there was none.
-func (r *recovery) replay(ctx context.Context) (base dump.Info, err error) {
-	err = r.journal.Failures(func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) })
-	if err != nil {
-		return base, err
-	}
-	if base, err = r.checkpoint(ctx); err != nil {
-		return base, err
-	}
-	return base, r.journal.Replay(base.LastSeq, journal.Visitor{
-		Rows: func(b *tuple.Batch) error { return r.stage(ctx, b) },
+// replay hands out what the journal holds.
+func (r *recovery) replay(ctx context.Context) error {
+	return r.journal.Replay(journal.Visitor{
+		Failed: func(f *journal.Failure) error { return r.fail(ctx, stage.Failure(*f)) },
+		Rows:   func(b *tuple.Batch) error { return r.stage(ctx, b) },
 	})
-}
-
-// checkpoint hands out the newest good checkpoint and returns it, empty if
-// there is none.
-func (r *recovery) checkpoint(ctx context.Context) (dump.Info, error) {
-	d := r.disk
-	table := dump.Table{Schema: d.table.Schema, Name: d.table.Name, Columns: tupleColumns(&d.table)}
-	for _, c := range r.candidates {
-		before := r.rows + r.failed
-		info, err := r.read(ctx, c, table)
-		switch {
-		case err == nil:
-			return info, nil
-		case errors.Is(err, dump.ErrDamaged) && r.rows+r.failed == before:
-			d.setAside(c.Path, err)
-		default:
-			return info, err
-		}
-	}
-	r.journal.Checkpoint(nil)
-	return dump.Info{}, nil
-}
-
-// read hands out a checkpoint. One with failed rows is read twice: they come
-// first, and they tell that what came before them was settled while it was made.
-func (r *recovery) read(ctx context.Context, c dump.Info, table dump.Table) (info dump.Info, err error) {
-	var failed []int64
-	if c.Failed > 0 {
-		info, err = r.disk.dir.Read(c.Path, table,
-			func(*tuple.Batch) error { return nil },
-			func(f dump.Failed) error {
-				failed = append(failed, f.Seq)
-				if r.journal.Supersedes(f.Seq, true) {
-					return nil
-				}
-				return r.fail(ctx, stage.Failure(f))
-			})
-	}
-	if err != nil {
-		return info, err
-	}
-	r.journal.Checkpoint(failed)
-	return r.disk.dir.Read(c.Path, table,
-		func(b *tuple.Batch) error { return r.stage(ctx, r.known(b)) },
-		func(dump.Failed) error { return nil })
-}
-
-// known leaves out the rows that the journal knows to be settled.
-func (r *recovery) known(b *tuple.Batch) *tuple.Batch {
-	kept := &tuple.Batch{Data: b.Data}
-	for _, s := range b.Rows {
-		if !r.journal.Supersedes(s.Seq, false) {
-			kept.Rows = append(kept.Rows, s)
-		}
-	}
-	return kept
 }
 
 // stage puts rows into the staging table once there is room for them.
@@ -223,23 +150,16 @@ func (r *recovery) begin(ctx context.Context, first int64) error {
 	})
 }
 
-// end tells stager and syncer that new rows come now. At the level that
-// journals none, these are sent only after it is on disk that the recovered
-// ones are settled: else a second recovery could write an old one over a new.
+// end tells stager and syncer that new rows come now.
 func (r *recovery) end(ctx context.Context) error {
-	if r.rows == 0 {
-		if err := r.begin(ctx, r.stager.next); err != nil {
-			return err
-		}
-		r.stager.last = r.stager.next - 1
-		r.stager.staged(r.stager.last)
+	if r.rows > 0 {
+		return nil
 	}
-	if !r.disk.rows {
-		b := &r.syncer.boundary
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.set(r.stager.last)
+	if err := r.begin(ctx, r.stager.next); err != nil {
+		return err
 	}
+	r.stager.last = r.stager.next - 1
+	r.stager.staged(r.stager.last)
 	return nil
 }
 
@@ -270,13 +190,83 @@ func (r *recovery) noRoom() {
 	}
 }
 
-func (r *recovery) report(base dump.Info) {
+func (r *recovery) report() {
 	log := r.disk.cfg.Logger
 	for _, p := range r.journal.Problems {
 		log.Error("damaged journal file, used up to the damage", "table", r.disk.table.String(), "file", p.File, "aside", p.Aside, "error", p.Err)
 	}
-	if r.rows+r.failed > 0 || base.Path != "" {
+	if r.rows+r.failed > 0 {
 		log.Info("rows recovered", "table", r.disk.table.String(), "rows", r.rows, "failed", r.failed,
-			"checkpoint", base.Path, "journal_files", r.journal.Segments, "cut_bytes", r.journal.Cut)
+			"journal_files", r.journal.Segments, "cut_bytes", r.journal.Cut)
 	}
+}
+
+// A writer that keeps nothing on disk itself (DurabilityNone, or the
+// compatibility writer) may be given the directory of one that did. What that
+// left must be stored before anything newer is: else it would be written over
+// that when somebody recovers it at last.
+
+// deliverLeft has the rows that an earlier writer left in cfg.CheckpointDir
+// stored, as a writer would that takes them over and is stopped. nil means that
+// none of them waits any more, and none has failed that newer ones could replace;
+// failed rows of a table without a key stay in the journal.
+func deliverLeft(ctx context.Context, table dest.Table, d *Destination, cfg Config) error {
+	left, err := isLeft(&table, d, cfg)
+	if err != nil {
+		return fmt.Errorf("%w: CheckpointDir (MEMORY_DB_CHECKPOINT_DIR): %w", ErrConfig, err)
+	}
+	if !left {
+		return nil
+	}
+	cfg.Durability, cfg.CheckpointInterval, cfg.OnSync, cfg.Hooks = DurabilityJournal, -1, nil, nil
+	e, err := newEngine(ctx, table, d, cfg)
+	if err != nil {
+		return err
+	}
+	// A destination that is away may be so for long.
+	if s := e.status(); s.LastError != nil && s.Pending > 0 {
+		ended, cancel := context.WithCancelCause(ctx)
+		cancel(s.LastError)
+		ctx = ended
+	}
+	err = e.stop(ctx)
+	switch s := e.status(); {
+	case errors.Is(err, ErrUnsynced):
+		return fmt.Errorf("%w: %s has rows of an earlier writer, and newer ones must wait until they are stored: "+
+			"make the writer again when the destination is there, with the durability it had, or move the files away: %w", ErrRecovery, cfg.CheckpointDir, err)
+	case errors.Is(err, ErrRowsFailed) && table.ReplaceKeys() > 0:
+		return fmt.Errorf("%w: %s has %d failed rows of an earlier writer, which must not be tried again once newer ones of their keys are stored: "+
+			"make the writer again with the durability it had and call RetrySyncErrors or DiscardSyncErrors, or move the files away: %w",
+			ErrRecovery, cfg.CheckpointDir, s.Failed, err)
+	case errors.Is(err, ErrRowsFailed) && s.DiskError == nil:
+		e.cfg.Logger.Warn("failed rows of an earlier writer stay on disk", "table", table.String(), "directory", cfg.CheckpointDir, "failed", s.Failed)
+		return nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrRecovery, err)
+	}
+	return err
+}
+
+// isLeft reports whether there are files of such a writer.
+func isLeft(table *dest.Table, d *Destination, cfg Config) (bool, error) {
+	if cfg.CheckpointDir == "" {
+		return false, nil
+	}
+	found, err := journal.Exists(journal.Config{Dir: cfg.CheckpointDir, Table: table.String(), Writer: d.String(), FS: cfg.fs})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return found, err
+}
+
+// noteOthers says whose files for a table of the same name are in the directory.
+// They may be those of this very writer, under another name of the destination.
+func (d *disk) noteOthers() {
+	others, err := journal.Others(d.journalConfig())
+	if err != nil || len(others) == 0 { // Scan will say what is wrong
+		return
+	}
+	d.cfg.Logger.Info("the directory has files of other writers for a table of this name, which are not taken over",
+		"table", d.table.String(), "destination", d.destination, "files", others)
 }

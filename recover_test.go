@@ -14,7 +14,7 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 )
 
-// leaveLarge leaves rows 1 to 5 in a checkpoint, so large that each is recovered
+// leaveLarge leaves rows 1 to 5 in the journal, so large that each is recovered
 // by itself, as a process that has died.
 func leaveLarge(t *testing.T, level Durability) Config {
 	t.Helper()
@@ -151,8 +151,8 @@ func TestARecoveryThatFails(t *testing.T) {
 			cfg := leaveLarge(t, level)
 			sink, open := gated()
 			w := scriptedWriter(t, sink, cfg)
-			files, err := filepath.Glob(filepath.Join(cfg.CheckpointDir, "checkpoint_*.sql"))
-			if err != nil || len(files) != 1 {
+			files, err := filepath.Glob(filepath.Join(cfg.CheckpointDir, "journal_*.seg"))
+			if err != nil || len(files) == 0 {
 				t.Fatal(files, err)
 			}
 			whole, err := os.ReadFile(files[0])
@@ -282,26 +282,6 @@ func TestAnOlderCheckpointStaysDead(t *testing.T) {
 			})
 		}
 	}
-}
-
-// A checkpoint that is damaged within does not keep the journal from taking rows.
-func TestRowsAreJournaledBehindADamagedCheckpoint(t *testing.T) {
-	cfg := Config{CheckpointDir: t.TempDir(), Durability: DurabilityJournal, SyncInterval: time.Hour}
-	w := scriptedWriter(t, &script{}, cfg)
-	mustAdd[item](t, w, newItem(1, "spoilt"), newItem(2, "spoilt"))
-	abandon[item](w) // leaves a checkpoint
-	damageNewest("checkpoint_items*.sql", flip)(t, cfg.CheckpointDir)
-	w = scriptedWriter(t, &script{}, cfg)
-	mustAdd[item](t, w, newItem(3, "three"))
-	if err := w.Persist(patient(t)); err != nil {
-		t.Error(err)
-	}
-	crash(t, w, &cfg)
-	w = scriptedWriter(t, &script{}, cfg)
-	if s := w.SyncStatus(); s.Recovered != 1 {
-		t.Errorf("after a crash: %+v", s)
-	}
-	mustStop[item](t, w)
 }
 
 // A recovery that ends while the writer is being stopped leaves nothing in

@@ -67,8 +67,6 @@ type syncer struct {
 	reduce *reducer // nil: every row is written
 	disk   *disk    // nil: nothing is kept on disk
 
-	boundary boundary
-
 	stageAll    func(context.Context) (last int64, err error) // stager.flush
 	staged      atomic.Int64                                  // written by the stager
 	stagedReady chan struct{}                                 // room for one signal
@@ -86,6 +84,7 @@ type syncer struct {
 	air      sync.WaitGroup // the goroutines of the flying batches
 	failed   *failedKeys
 	attempts int    // failed ones in a row
+	held     bool   // the disk made the last of them fail
 	call     func() // to be served once nothing is in flight
 	interval *time.Timer
 	retrying *time.Timer
@@ -135,7 +134,7 @@ func (s *syncer) loop(ctx context.Context) {
 	for {
 		reason, ok := s.next(ctx)
 		if !ok {
-			s.settleStored(ctx)
+			s.settleStored()
 			return
 		}
 		if err := s.runs(ctx, reason); err != nil && ctx.Err() == nil {
@@ -263,7 +262,7 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 		if !more && !s.quiet() {
 			next, more = reason, true
 		}
-	} else {
+	} else if ev.Err = err; !errors.Is(err, errNotHeld) {
 		ev.Err = s.destinationError(dest.AsError(err))
 	}
 	s.shrinkLater()
@@ -363,6 +362,10 @@ func (s *syncer) shrink() {
 // pause books a failed run and returns how long to wait before the next one.
 func (s *syncer) pause(err error) time.Duration {
 	s.attempts++
+	if s.held = errors.Is(err, errNotHeld); s.held {
+		s.tally.failed(err, StateDegraded)
+		return diskRetry
+	}
 	delay, err := s.attemptFailed(err, s.attempts, s.front.waiting())
 	if errors.Is(err, ErrDestination) {
 		s.waiters.giveUp(err)
@@ -372,10 +375,10 @@ func (s *syncer) pause(err error) time.Duration {
 
 // recovered ends a series of failed attempts.
 func (s *syncer) recovered() {
-	if s.attempts > 0 {
+	if s.attempts > 0 && !s.held {
 		s.cfg.Logger.Info("destination is back", "table", s.table.String(), "destination", s.destination, "attempts", s.attempts)
-		s.attempts = 0
 	}
+	s.attempts = 0
 	s.tally.well()
 	s.noteState()
 }

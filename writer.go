@@ -193,9 +193,8 @@ func (s *scratch[T]) release(to *sync.Pool) {
 func (w *MemoryDBWriter[T]) ForceSync(ctx context.Context) error { return w.use().forceSync(ctx) }
 
 // Persist returns when everything added before the call is as safe on local
-// disk as Config.Durability promises: written to a checkpoint, which it makes
-// for that; appended to the journal; or appended and made durable, by one fsync
-// for all who wait. An error says why not; the rows are in the buffer all the
+// disk as Config.Durability promises: appended to the journal, or appended and
+// made durable, by one fsync for all who wait. An error says why not; the rows are in the buffer all the
 // same. Without a checkpoint directory it always is one.
 func (w *MemoryDBWriter[T]) Persist(ctx context.Context) error {
 	if w.use().front.isClosed() {
@@ -207,8 +206,9 @@ func (w *MemoryDBWriter[T]) Persist(ctx context.Context) error {
 // Checkpoint writes every row that is not in the destination, the failed ones
 // included, to a new file in Config.CheckpointDir and returns its path; if the
 // newest checkpoint says it all, or there is nothing to say, the path is that
-// one's, or empty. The file is SQL that the sqlite3 shell reads. Adds and syncs
-// go on meanwhile.
+// one's, or empty. The file is SQL that the sqlite3 shell reads, for people and
+// their backups: no writer reads it. What is in it is durable in the journal,
+// too. Adds and syncs go on meanwhile.
 func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err error) {
 	if w.use().front.isClosed() {
 		return "", ErrStopped
@@ -222,11 +222,11 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 // RetrySyncErrors and DiscardSyncErrors that are under way are ended, and they,
 // as callers who wait in Add, get ErrStopped.
 //
-// Rows that are still waiting when ctx ends are left in a checkpoint for the next
-// writer; without Config.CheckpointDir they are lost with the writer's memory.
-// The error, which wraps ErrUnsynced, has their number. The checkpoint is made
-// even if ctx has ended, as long as bytes become durable within ten seconds each
-// time; if ctx ends while it is made, or the disk stops, it is given up, and the
+// Rows that are still waiting when ctx ends are left in the journal for the next
+// writer, and in a checkpoint; without Config.CheckpointDir they are lost with the
+// writer's memory. The error, which wraps ErrUnsynced, has their number. They are
+// made durable even if ctx has ended, as long as bytes become so within ten seconds
+// each time; if ctx ends meanwhile, or the disk stops, that is given up, and the
 // error says that rows were not saved. So Stop takes no longer than ctx, the
 // save, and a second each for what does not heed its cancellation: a driver, a
 // disk. Such a call is left behind, the error says so, and what it uses, the

@@ -20,8 +20,7 @@ type writerFiles struct {
 	identity string      // of the writer, see dump.Identity
 	infos    []dump.Info // all its checkpoints, newest first
 	journal  *journalFiles
-	named    []string  // those files of it that the user named
-	unknown  []strange // segments beside them that may be of its journal
+	named    []string // those files of it that the user named
 }
 
 // strange is a file that is named like ours and is of no use, as it cannot be
@@ -207,7 +206,7 @@ func (f *found) writer(dir, identity string) (*writerFiles, error) {
 	if w.infos, err = (dump.Dir{Path: dir, Identity: identity, Trust: true}).List(); err != nil {
 		return nil, err
 	}
-	if w.journal, w.unknown, err = findJournal(dir, identity); err != nil {
+	if w.journal, err = findJournal(dir, identity); err != nil {
 		return nil, err
 	}
 	f.writers = append(f.writers, w)

@@ -24,21 +24,17 @@ type journalFiles struct {
 	segments []string
 }
 
-// findJournal returns the journal of a writer, nil if it has none, and the
-// segments of which it cannot be told whose they are.
-func findJournal(dir, identity string) (j *journalFiles, unknown []strange, err error) {
+// findJournal returns the journal of a writer, nil if it has none.
+func findJournal(dir, identity string) (j *journalFiles, err error) {
 	paths, err := ours(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, path := range paths {
 		if kindOf(filepath.Base(path)) != segmentFile {
 			continue
 		}
 		h, err := readHeader(path)
-		if err != nil && !errors.Is(err, errUnwritten) {
-			unknown = append(unknown, strange{path, err})
-		}
 		if err != nil || dump.Identity(h.Table, h.Writer) != identity {
 			continue
 		}
@@ -48,7 +44,7 @@ func findJournal(dir, identity string) (j *journalFiles, unknown []strange, err 
 		}
 		j.segments = append(j.segments, path)
 	}
-	return j, unknown, nil
+	return j, nil
 }
 
 // scan reads the journal as a recovery does.

@@ -89,13 +89,13 @@ func listJournal(out *tabwriter.Writer, w *writerFiles) bool {
 	return len(rec.Problems) == 0
 }
 
-// countJournal reads a journal as a recovery would without a checkpoint.
+// countJournal reads a journal as a recovery would.
 func countJournal(w *writerFiles) (*journal.Recovery, error) {
 	rec, err := w.journal.scan()
 	if err != nil {
 		return nil, err
 	}
-	return rec, rec.Replay(0, journal.Visitor{
+	return rec, rec.Replay(journal.Visitor{
 		Rows:   func(*tuple.Batch) error { return nil },
 		Failed: func(*journal.Failure) error { return nil },
 	})

@@ -14,11 +14,9 @@
 //
 // # What is shown and replayed
 //
-// What a recovery would bring back: the rows of the checkpoint that is named, or
-// of the newest good one beside the journal that is named, without those that
-// the journal beside it knows to be stored, and then the rows of the journal.
-// A checkpoint alone, picked up by a backup job, cannot know what was stored
-// after it was made: replaying it writes the values of its time over newer ones.
+// What a recovery would bring back, if a journal is named. Else the rows of the
+// newest of the checkpoints that are named; it cannot know what was stored after
+// it was made: replaying it writes the values of its time over newer ones.
 // The tool says so; -policy ignore then adds only the rows that are missing.
 //
 // # What a checkpoint does not say

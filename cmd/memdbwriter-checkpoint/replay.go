@@ -26,7 +26,6 @@ type options struct {
 	insertOnly []string
 	guard      string
 	failed     bool
-	alone      bool
 	dry        bool
 	batch      int
 
@@ -52,7 +51,6 @@ func (c *console) replayOptions(args []string) (o options, err error) {
 	list("insertonly", &o.insertOnly, "`columns` that are never overwritten in a row that is there")
 	f.StringVar(&o.guard, "guard", "", "boolean `column`: rows in which it is true are left alone")
 	f.BoolVar(&o.failed, "failed", false, "try the rows that the destination refused, too")
-	f.BoolVar(&o.alone, "alone", false, "leave the journals beside checkpoints alone")
 	f.BoolVar(&o.dry, "n", false, "dry run: say what would be done, and do not write")
 	f.IntVar(&o.batch, "batch", 5000, "`rows` in a transaction")
 	if o.paths, err = parse(f, args); err != nil {
@@ -110,7 +108,7 @@ func replay(ctx context.Context, c *console, args []string) (err error) {
 		}
 		defer func() { err = errors.Join(err, release()) }()
 	}
-	sources, err := files.sources(ctx, o.alone)
+	sources, err := files.sources(ctx)
 	if err != nil {
 		return err
 	}
@@ -256,7 +254,7 @@ func (s *task) describe(c *console, o *options, d *destination) {
 	if o.failed {
 		failed = "tried again"
 	}
-	fmt.Fprintf(c.stdout, "%s: %d rows; %d refused ones (%s); %d stored since (left out)\n", s, s.rows, s.failed, failed, s.settled)
+	fmt.Fprintf(c.stdout, "%s: %d rows; %d refused ones (%s)\n", s, s.rows, s.failed, failed)
 	what := map[dest.Policy]string{dest.Update: "update", dest.Ignore: "leave alone", dest.InsertOnly: "insert all rows as new ones; a repetition inserts them again"}[t.Policy]
 	if t.Policy != dest.InsertOnly {
 		what += " what is there, by the key (" + strings.Join(names(t.Columns[:t.Keys]), ", ") + ")"

@@ -15,7 +15,7 @@ import (
 // A replay brings the destination to where the writer would have: every row
 // that waited, the newest value of each key, nothing of what was stored since.
 func TestReplayDoesWhatARecoveryWouldDo(t *testing.T) {
-	for _, level := range []memdbwriter.Durability{memdbwriter.DurabilityCheckpoint, memdbwriter.DurabilityJournal, memdbwriter.DurabilityFsync} {
+	for _, level := range []memdbwriter.Durability{memdbwriter.DurabilityJournal, memdbwriter.DurabilityFsync} {
 		t.Run(string(level), func(t *testing.T) {
 			onBoth(t, func(t *testing.T, p place) {
 				p.exec(t, itemsDDL)
@@ -50,7 +50,7 @@ func TestACheckpointAloneIsReplayedWithAWarning(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		p.exec(t, itemsDDL)
 		dir := t.TempDir()
-		l := live(t, p, dir, memdbwriter.DurabilityCheckpoint).add(named(1, "old"), named(2, "two"))
+		l := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "old"), named(2, "two"))
 		alone := filepath.Join(t.TempDir(), filepath.Base(l.checkpoint()))
 		text, err := os.ReadFile(glob(t, dir, "checkpoint_*.sql")[0])
 		check(t, err)
@@ -175,7 +175,7 @@ func TestReplayLooksAtEveryTableBeforeItWrites(t *testing.T) {
 		p.exec(t, "CREATE TABLE zeta (id bigint, name text, note text, seen timestamp)")
 		tool(t, "replay", "-db", p.url, left).says(exitFailed, "table zeta", "no unique index")
 		p.want(t, "SELECT count(*) FROM items", "0")
-		tool(t, "replay", "-db", p.url, "-table", "items", left).says(exitUsage, "journal_items", "checkpoint_zeta", "are both for table items")
+		tool(t, "replay", "-db", p.url, "-table", "items", left).says(exitUsage, "journal_items", "journal_zeta", "are both for table items")
 		p.want(t, "SELECT count(*) FROM items", "0")
 		p.exec(t, "CREATE UNIQUE INDEX zeta_id ON zeta (id)")
 		p.exec(t, "ALTER TABLE zeta RENAME COLUMN seen TO viewed")
@@ -353,7 +353,7 @@ func TestADestinationThatIsAwayIsAnError(t *testing.T) {
 	p.exec(t, itemsDDL)
 	dir := t.TempDir()
 	left := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "a")).persist().die(dir)
-	for _, key := range []string{"-key=id", "-alone=false"} {
+	for _, key := range []string{"-key=id", "-failed=false"} {
 		r := tool(t, "replay", key, "-db", "postgres://joe:secret@127.0.0.1:1/db?sslmode=disable", left).says(exitFailed, "127.0.0.1")
 		r.silentOn("secret")
 		r.silentOn("name the key columns") // that would not help
@@ -377,12 +377,12 @@ func TestOfSeveralCheckpointsTheNewestIsReplayed(t *testing.T) {
 	p := sqlitePlace(t)
 	p.exec(t, itemsDDL)
 	dir := t.TempDir()
-	l := live(t, p, dir, memdbwriter.DurabilityCheckpoint).add(named(1, "old"))
+	l := live(t, p, dir, memdbwriter.DurabilityJournal).add(named(1, "old"))
 	l.checkpoint()
 	l.add(named(1, "new"), named(2, "two")).checkpoint()
 	left := l.die(dir)
 	paths := glob(t, left, "checkpoint_*.sql")
-	tool(t, "show", paths[0]).says(exitOK, "is not the newest checkpoint of its writer", paths[1]+" has what is not stored", `name="old"`)
-	tool(t, "replay", "-alone", "-db", p.url, paths[1], paths[0]).says(exitOK, "written: 2 rows")
+	tool(t, "show", paths[0]).says(exitOK, "is not the newest checkpoint of its writer, which is "+paths[1], "*.seg has what is not stored", `name="old"`)
+	tool(t, "replay", "-db", p.url, paths[1], paths[0]).says(exitOK, "written: 2 rows")
 	p.want(t, "SELECT id, name FROM items ORDER BY id", "1|new", "2|two")
 }

@@ -16,7 +16,6 @@ func show(ctx context.Context, c *console, args []string) (err error) {
 	f := c.flags("show [flags] FILE...", "Prints the rows that a replay would write, a line for each, with their arrival numbers.")
 	limit := f.Int64("limit", 0, "print this `number` of rows at most; 0 is all")
 	failed := f.Bool("failed", false, "print the rows that the destination refused, and why")
-	alone := f.Bool("alone", false, "leave the journals beside checkpoints alone")
 	force := forceRead(f)
 	if args, err = parse(f, args); err != nil {
 		return err
@@ -31,7 +30,7 @@ func show(ctx context.Context, c *console, args []string) (err error) {
 	if err := files.readable(*force); err != nil {
 		return err
 	}
-	sources, err := files.sources(ctx, *alone)
+	sources, err := files.sources(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,8 +43,8 @@ func show(ctx context.Context, c *console, args []string) (err error) {
 		if err := s.print(ctx, &p); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.stdout, "-- %s of %s: %d rows that wait, %d refused ones (-failed shows them), %d stored since\n",
-			s, tableName(&s.table), s.rows, s.failed, s.settled)
+		fmt.Fprintf(c.stdout, "-- %s of %s: %d rows that wait, %d refused ones (-failed shows them)\n",
+			s, tableName(&s.table), s.rows, s.failed)
 	}
 	if !good {
 		return errReported

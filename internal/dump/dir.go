@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,55 +84,6 @@ func (d Dir) inspect(path string, number uint64) Info {
 		c.info.Err = fmt.Errorf("checkpoint %s: %w", path, c.info.Err)
 	}
 	return c.info
-}
-
-// Others returns the names of complete checkpoints of other writers of a table of
-// the same name, at most ten. Nobody has looked into them.
-func (d Dir) Others() (names []string, err error) {
-	if err := checkIdentity(d.Identity); err != nil {
-		return nil, err
-	}
-	all, err := d.fs().ReadDir(d.Path)
-	if err != nil {
-		return nil, err
-	}
-	table := d.Identity[:len(d.Identity)-hashDigits]
-	for _, e := range all {
-		hash, ok := strings.CutPrefix(e.Name(), namePrefix+table)
-		if !ok || len(hash) < hashDigits || table+hash[:hashDigits] == d.Identity {
-			continue
-		}
-		if _, rest, ok := parseName(table+hash[:hashDigits], e.Name()); ok && rest == "" && len(names) < 10 {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
-
-// SetAside renames a checkpoint so that its name says that it is damaged, and
-// returns the new path. It is not listed any more, and never deleted.
-func (d Dir) SetAside(path string) (string, error) {
-	if err := d.checkOurs(path); err != nil {
-		return "", fmt.Errorf("set a damaged checkpoint aside: %w", err)
-	}
-	aside := path + damagedSuffix
-	for n := 2; ; n++ {
-		_, err := os.Lstat(aside)
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return "", fmt.Errorf("set a damaged checkpoint aside: %w", err)
-		}
-		aside = path + damagedSuffix + strconv.Itoa(n)
-	}
-	if err := d.fs().Rename(path, aside); err != nil {
-		return "", fmt.Errorf("set a damaged checkpoint aside: %w", err)
-	}
-	if err := d.fs().SyncDir(d.Path); err != nil {
-		return aside, fmt.Errorf("set a damaged checkpoint aside: %w", err)
-	}
-	return aside, nil
 }
 
 // checkOurs makes sure that path is a checkpoint of ours and no link to one.

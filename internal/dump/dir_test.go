@@ -174,15 +174,9 @@ func TestWhatIsNotOursIsNeverTouched(t *testing.T) {
 			continue
 		}
 		path := filepath.Join(d.Path, name)
-		if _, err := d.SetAside(path); err == nil {
-			t.Errorf("%s was set aside", name)
-		}
 		if _, _, err := read(d, path, Table{}); err == nil || errors.Is(err, ErrDamaged) {
 			t.Errorf("reading %s: %v", name, err)
 		}
-	}
-	if _, err := d.SetAside(filepath.Join(d.Path, "..", named(d.Identity, 1))); err == nil {
-		t.Error("a file of another directory was set aside")
 	}
 	if deleted, err := d.Sweep(); err != nil || deleted != nil {
 		t.Errorf("swept %q, %v", deleted, err)
@@ -204,32 +198,23 @@ func TestWhatIsNotOursIsNeverTouched(t *testing.T) {
 	}
 }
 
-func TestDamagedFilesAreSetAsideAndKept(t *testing.T) {
+func TestDamagedFilesAreListedAndKept(t *testing.T) {
 	d := dirOf(t)
 	end := aged(t, d, 2)
 	table, _ := tableOf[everyType](t, "files")
-	for i, want := range []string{".damaged", ".damaged2", ".damaged3"} {
-		path := filepath.Join(d.Path, fileName(d.Identity, created, 9))
-		if err := os.WriteFile(path, []byte("cut off"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		infos, err := d.List()
-		if err != nil || len(infos) != 3 || infos[0].Path != path || !errors.Is(infos[0].Err, ErrDamaged) {
-			t.Fatalf("listed %+v, %v", infos, err)
-		}
-		damaged(t, d, path, table, "cut off")
-		aside, err := d.SetAside(path)
-		if err != nil || aside != path+want {
-			t.Fatalf("set aside %d as %s, %v", i, aside, err)
-		}
-		if text := contentOf(t, aside); string(text) != "cut off" {
-			t.Errorf("%q", text)
-		}
+	path := filepath.Join(d.Path, fileName(d.Identity, created, 9))
+	if err := os.WriteFile(path, []byte("cut off"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	infos, err := d.List()
+	if err != nil || len(infos) != 3 || infos[0].Path != path || !errors.Is(infos[0].Err, ErrDamaged) {
+		t.Fatalf("listed %+v, %v", infos, err)
+	}
+	damaged(t, d, path, table, "cut off")
 	if deleted, err := d.Retire(end, all); err != nil || len(deleted) != 2 {
 		t.Errorf("deleted %q, %v", deleted, err)
 	}
-	if left := names(t, d); len(left) != 3 {
+	if left := names(t, d); len(left) != 1 {
 		t.Errorf("left: %q", left)
 	}
 }

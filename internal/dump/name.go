@@ -12,13 +12,12 @@ import (
 )
 
 const (
-	namePrefix    = "checkpoint_"
-	nameSuffix    = ".sql"
-	tempSuffix    = ".tmp"     // after nameSuffix: not finished
-	damagedSuffix = ".damaged" // after nameSuffix: set aside
-	nameTime      = "20060102T150405Z"
-	maxTableName  = 40 // characters of the table in an identity
-	hashDigits    = 16 // of the hash at its end
+	namePrefix   = "checkpoint_"
+	nameSuffix   = ".sql"
+	tempSuffix   = ".tmp" // after nameSuffix: not finished
+	nameTime     = "20060102T150405Z"
+	maxTableName = 40 // characters of the table in an identity
+	hashDigits   = 16 // of the hash at its end
 )
 
 // Identity returns the part of a file name that tells the checkpoints of one

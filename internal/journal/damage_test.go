@@ -19,9 +19,8 @@ func small(t testing.TB) (name string, content []byte, ends []int) {
 	t.Helper()
 	fs := newFS()
 	w := open(t, config(fs))
-	_, err := w.Cut()
-	must(t, err)
-	mark := func() { ends = append(ends, len(fs.Get(fs.Names("")[0]))) }
+	must(t, w.Roll())
+	mark := func() { must(t, w.Sync(ctx)); ends = append(ends, len(fs.Get(fs.Names("")[0]))) }
 	mark()
 	must(t, w.Append(rows(1, 3)))
 	mark()
@@ -60,13 +59,13 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 	for size := range content {
 		fs := newFS()
 		fs.Put(name, content[:size])
-		f := replay(t, config(fs), 0)
+		f := replay(t, config(fs))
 		holds := smallHolds[complete(ends, size)]
 		f.want(t, holds.rows, holds.failed...)
 		if len(f.Problems) > 0 || !slices.Equal(fs.Names(""), []string{name}) {
 			t.Errorf("cut at %d: problems %v, files\n%v", size, f.Problems, fs)
 		}
-		again := replay(t, config(fs), 0)
+		again := replay(t, config(fs))
 		again.want(t, holds.rows, holds.failed...)
 		if again.Cut != 0 {
 			t.Errorf("cut at %d: what is incomplete is still there", size)
@@ -90,7 +89,7 @@ func TestEverySingleBitFlipped(t *testing.T) {
 			}
 			continue
 		}
-		f := replay(t, config(fs), 0)
+		f := replay(t, config(fs))
 		holds := smallHolds[complete(ends, bit/8)]
 		f.want(t, holds.rows, holds.failed...)
 		last := bit/8 >= ends[len(ends)-2]
@@ -100,7 +99,7 @@ func TestEverySingleBitFlipped(t *testing.T) {
 		if !last && !slices.Equal(fs.Get(name+".damaged"), flipped) {
 			t.Errorf("the damaged file was not kept:\n%v", fs)
 		}
-		if again := replay(t, config(fs), 0); len(again.Problems) > 0 {
+		if again := replay(t, config(fs)); len(again.Problems) > 0 {
 			t.Errorf("reported twice: %v", again.Problems)
 		} else {
 			again.want(t, holds.rows, holds.failed...)
@@ -118,8 +117,7 @@ func segments(t testing.TB) (*faultfs.FS, []string) {
 	for n := int64(1); n <= 7; n += 3 {
 		must(t, w.Append(rows(n, n+2)))
 		if n < 7 {
-			_, err := w.Cut()
-			must(t, err)
+			must(t, w.Roll())
 		}
 	}
 	return fs.Copy(), fs.Names("")
@@ -130,7 +128,7 @@ func TestDamageInOneSegmentCostsNothingOfTheOthers(t *testing.T) {
 	b := fs.Get(names[1])
 	b[20]++ // its header
 	fs.Put(names[1], b)
-	f := replay(t, config(fs), 0)
+	f := replay(t, config(fs))
 	f.want(t, append(seq(1, 3), seq(7, 9)...))
 	if f.Missing != 3 || len(f.Problems) != 1 || f.Problems[0].Aside != names[1]+".damaged" {
 		t.Errorf("%d missing, problems %v", f.Missing, f.Problems)
@@ -140,7 +138,7 @@ func TestDamageInOneSegmentCostsNothingOfTheOthers(t *testing.T) {
 	}
 	w := f.writer(t)
 	must(t, w.Append(rows(10, 10)))
-	replay(t, config(fs.Copy()), 0).want(t, append(seq(1, 3), seq(7, 10)...))
+	replay(t, config(fs.Copy())).want(t, append(seq(1, 3), seq(7, 10)...))
 }
 
 func TestSwappedSegments(t *testing.T) {
@@ -148,7 +146,7 @@ func TestSwappedSegments(t *testing.T) {
 	b := fs.Get(names[0])
 	fs.Put(names[0], fs.Get(names[2]))
 	fs.Put(names[2], b)
-	replay(t, config(fs), 0).want(t, seq(1, 9)) // in order all the same
+	replay(t, config(fs)).want(t, seq(1, 9)) // in order all the same
 }
 
 func TestRecordsOfAnotherSegmentAreNotTaken(t *testing.T) {
@@ -156,7 +154,7 @@ func TestRecordsOfAnotherSegmentAreNotTaken(t *testing.T) {
 	first, second := fs.Get(names[0]), fs.Get(names[1])
 	rowsAt := bytes.LastIndex(second, []byte("\xf5JR\n"))
 	fs.Put(names[0], append(first, second[rowsAt:]...)) // as if the disk gave back an old block
-	f := replay(t, config(fs), 0)
+	f := replay(t, config(fs))
 	f.want(t, seq(1, 9))
 	if f.Cut != int64(len(second)-rowsAt) {
 		t.Errorf("cut %d bytes", f.Cut)
@@ -167,7 +165,7 @@ func TestRepeatedRecordsAreNotTaken(t *testing.T) {
 	name, content, ends := small(t)
 	fs := newFS()
 	fs.Put(name, append(bytes.Clone(content), content[ends[2]:ends[3]]...))
-	f := replay(t, config(fs), 0)
+	f := replay(t, config(fs))
 	f.want(t, seq(3, 6), 1)
 	if f.Cut != int64(ends[3]-ends[2]) {
 		t.Errorf("cut %d bytes", f.Cut)
@@ -185,13 +183,13 @@ func TestACopyThatCannotBeKeptLeavesTheDamagedFile(t *testing.T) {
 		}
 		return nil
 	}
-	f := replay(t, config(fs), 0)
+	f := replay(t, config(fs))
 	f.want(t, seq(3, 3), 1)
 	if !slices.Equal(fs.Get(name), content) || len(f.Problems) != 1 || f.Problems[0].Aside != "" {
 		t.Errorf("problems %v, files\n%v", f.Problems, fs)
 	}
 	fs.Fault = nil
-	f = replay(t, config(fs), 0)
+	f = replay(t, config(fs))
 	f.want(t, seq(3, 3), 1)
 	if !slices.Equal(fs.Get(name+".damaged"), content) || len(fs.Get(name)) != ends[2] {
 		t.Errorf("problems %v, files\n%v", f.Problems, fs)
@@ -213,7 +211,7 @@ func TestAReadErrorIsNotTakenForDamage(t *testing.T) {
 		}
 		rec, err := journal.Scan(config(fs))
 		if err == nil {
-			err = rec.Replay(0, (&found{}).visitor(t))
+			err = rec.Replay((&found{}).visitor(t))
 		}
 		if err == nil {
 			break // there are no more reads
@@ -223,7 +221,7 @@ func TestAReadErrorIsNotTakenForDamage(t *testing.T) {
 		}
 	}
 	fs.Fault = nil
-	replay(t, config(fs), 0).want(t, seq(1, 9))
+	replay(t, config(fs)).want(t, seq(1, 9))
 }
 
 func FuzzSegment(f *testing.F) {
@@ -240,7 +238,7 @@ func FuzzSegment(f *testing.F) {
 			return
 		}
 		var total, last int64
-		err = rec.Replay(0, journal.Visitor{
+		err = rec.Replay(journal.Visitor{
 			Rows: func(b *tuple.Batch) error {
 				for i, s := range b.Rows {
 					if err := tuple.Check(b.Tuple(i), len(columns)); err != nil || s.Seq <= last {

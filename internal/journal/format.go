@@ -25,13 +25,12 @@ const (
 )
 
 // kind is what a record is about.
-type kind uint32
+type kind uint16
 
 const (
 	rowsKind kind = iota + 1
 	settleKind
 	amendKind
-	keptKind
 	receiptsKind
 )
 
@@ -116,6 +115,7 @@ func decodeHeader(b []byte) (*header, error) {
 // head is a record without its body.
 type head struct {
 	kind             kind
+	table            uint16 // of the segment's tables, of which there is one
 	length           uint32
 	seq              int64
 	firm             int64
@@ -126,7 +126,8 @@ type head struct {
 func (h *head) encode(b []byte, seed uint32) {
 	be := binary.BigEndian
 	copy(b, recordMagic)
-	be.PutUint32(b[4:], uint32(h.kind))
+	be.PutUint16(b[4:], uint16(h.kind))
+	be.PutUint16(b[6:], h.table)
 	be.PutUint32(b[8:], h.length)
 	be.PutUint64(b[12:], uint64(h.seq))
 	be.PutUint64(b[20:], uint64(h.firm))
@@ -140,7 +141,7 @@ func (h *head) encode(b []byte, seed uint32) {
 func decodeHead(b []byte, seed uint32) (h head, ok bool) {
 	be := binary.BigEndian
 	h = head{
-		kind: kind(be.Uint32(b[4:])), length: be.Uint32(b[8:]),
+		kind: kind(be.Uint16(b[4:])), table: be.Uint16(b[6:]), length: be.Uint32(b[8:]),
 		seq: int64(be.Uint64(b[12:])), firm: int64(be.Uint64(b[20:])),
 		prev: be.Uint32(b[28:]), crc: be.Uint32(b[32:]), check: be.Uint32(b[36:]),
 	}

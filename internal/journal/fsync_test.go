@@ -24,7 +24,7 @@ func TestSyncMakesDurable(t *testing.T) {
 	must(t, w.Settle(20, []journal.Failure{failure(4)}))
 	must(t, w.Sync(ctx))
 	for seed := range uint64(20) {
-		replay(t, config(fs.PowerCut(random(seed))), 0).want(t, seq(21, 50), 4)
+		replay(t, config(fs.PowerCut(random(seed)))).want(t, seq(21, 50), 4)
 	}
 	if s := w.Stats(); s.Durable != 50 || s.Syncs == 0 {
 		t.Errorf("%+v", s)
@@ -113,7 +113,7 @@ func TestAFailedFsyncIsALossAndIsNeverTakenBack(t *testing.T) {
 			must(t, w.Append(rows(11, 12)))
 			must(t, w.Sync(ctx))
 			for seed := range uint64(20) {
-				f := replay(t, config(fs.PowerCut(random(seed))), 0)
+				f := replay(t, config(fs.PowerCut(random(seed))))
 				f.want(t, seq(4, 12), 2)
 			}
 			if n := w.Stats().Losses; n != 1 {
@@ -200,6 +200,6 @@ func TestAnFsyncThatKeepsFailing(t *testing.T) {
 		t.Errorf("told of %d changes, of a disk that failed and was mended", n)
 	}
 	for seed := range uint64(20) {
-		replay(t, config(fs.PowerCut(random(seed))), 0).want(t, nil, 1)
+		replay(t, config(fs.PowerCut(random(seed)))).want(t, nil, 1)
 	}
 }

@@ -33,7 +33,7 @@ func (w *Writer) lacks() error {
 	if err := w.missing(w.offered); err != nil {
 		return err
 	}
-	if w.marked < w.settled || w.unkept > w.settled || w.lost || w.owing || w.unwritten() {
+	if w.marked < w.settled || w.lost || w.owing || w.unwritten() {
 		return w.failure
 	}
 	return nil

@@ -55,20 +55,19 @@ func failure(seq int64) journal.Failure {
 // found is what a recovery hands out.
 type found struct {
 	*journal.Recovery
-	after  int64 // the last row in a checkpoint
 	rows   []int64
 	failed []journal.Failure
 }
 
 // replay recovers, and checks what must hold for every recovery.
-func replay(t testing.TB, cfg journal.Config, after int64) *found {
+func replay(t testing.TB, cfg journal.Config) *found {
 	t.Helper()
 	rec, err := journal.Scan(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &found{Recovery: rec, after: after}
-	if err := rec.Replay(after, f.visitor(t)); err != nil {
+	f := &found{Recovery: rec}
+	if err := rec.Replay(f.visitor(t)); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -104,7 +103,7 @@ func (f *found) visitor(t testing.TB) journal.Visitor {
 // writer begins to write behind what was recovered.
 func (f *found) writer(t testing.TB) *journal.Writer {
 	t.Helper()
-	w, err := f.Create(f.after)
+	w, err := f.Create()
 	must(t, err)
 	t.Cleanup(func() { _ = w.Close() }) // for those tests that do not
 	return w
@@ -112,7 +111,7 @@ func (f *found) writer(t testing.TB) *journal.Writer {
 
 func open(t testing.TB, cfg journal.Config) *journal.Writer {
 	t.Helper()
-	return replay(t, cfg, 0).writer(t)
+	return replay(t, cfg).writer(t)
 }
 
 func must(t testing.TB, err error) {

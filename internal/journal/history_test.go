@@ -35,11 +35,9 @@ type history struct {
 
 	rows     map[int64]state
 	promised map[int64]state // rows when Sync returned nil last
+	written  map[int64]state // rows when that or Complete did
 	last     int64
 	settled  int64
-
-	saved     map[int64]state // the newest checkpoint: what waited or had failed
-	savedLast int64           // the last row that it may have
 }
 
 // faults makes every operation fail now and then.
@@ -65,10 +63,9 @@ func (f *faults) fault(op faultfs.Op, _ string) error {
 func TestRandomHistories(t *testing.T) {
 	for seed := range uint64(400) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			h := &history{t: t, r: random(seed), rows: map[int64]state{}, promised: map[int64]state{}, fs: newFS()}
+			h := &history{t: t, r: random(seed), rows: map[int64]state{}, promised: map[int64]state{}, written: map[int64]state{}, fs: newFS()}
 			h.cfg = config(nil)
 			h.cfg.SegmentBytes = int64(400 + h.r.IntN(4000))
-			h.cfg.Fsync = true
 			rate := []int{0, 40, 10}[h.r.IntN(3)]
 			for range 6 {
 				h.live(&faults{r: random(h.r.Uint64()), rate: rate})
@@ -94,16 +91,19 @@ func (h *history) live(f *faults) {
 		case 7:
 			h.amend()
 		case 8:
-			h.checkpoint()
+			if h.w.Complete() == nil { // for a process that dies, and the machine does not
+				h.written = maps.Clone(h.rows)
+			}
 		default:
 			if h.w.Sync(ctx) == nil {
 				h.promised = maps.Clone(h.rows)
+				h.written = h.promised
 			}
 		}
 	}
 	old := h.fs
 	if h.r.IntN(3) == 0 { // the process dies, and the machine does not
-		h.fs = old.Copy()
+		h.fs, h.promised = old.Copy(), h.written
 	} else {
 		h.fs = old.PowerCut(h.r)
 	}
@@ -116,29 +116,15 @@ func (h *history) live(f *faults) {
 // recover compares what is recovered with what was promised, and goes on with
 // it.
 func (h *history) recover() {
-	var refused []int64
-	for seq, was := range h.saved {
-		if was == failed {
-			refused = append(refused, seq)
-		}
-	}
-	rec, err := journal.Scan(h.cfg)
+	f := &found{}
+	var err error
+	f.Recovery, err = journal.Scan(h.cfg)
 	must(h.t, err)
-	h.w, err = rec.Create(h.savedLast)
+	h.w, err = f.Create()
 	must(h.t, err)
-	rec.Checkpoint(refused)
-	f := &found{Recovery: rec, after: h.savedLast}
-	must(h.t, rec.Replay(f.after, f.visitor(h.t)))
+	must(h.t, f.Replay(f.visitor(h.t)))
 	got := map[int64]state{}
-	for seq, was := range h.saved {
-		if !f.Supersedes(seq, was == failed) {
-			got[seq] = was
-		}
-	}
 	for _, seq := range f.rows {
-		if got[seq] != 0 {
-			h.t.Errorf("row %d is in the checkpoint and handed out", seq)
-		}
 		got[seq] = waiting
 	}
 	for _, r := range f.failed {
@@ -163,33 +149,8 @@ func (h *history) recover() {
 		h.t.Logf("problem: %v", p)
 	}
 	h.rows, h.promised = got, maps.Clone(got)
+	h.written = h.promised
 	h.last, h.settled = f.Last, f.Settled
-}
-
-// checkpoint saves what waits and what has failed, while other things happen.
-func (h *history) checkpoint() {
-	cut, err := h.w.Cut()
-	if err != nil {
-		return
-	}
-	last := h.last
-	things := []func(){h.append, h.settle, h.amend, func() {}}
-	things[h.r.IntN(len(things))]()
-	saved := map[int64]state{}
-	var refused []int64
-	for seq, is := range h.rows {
-		if is == stored || seq > last {
-			continue
-		}
-		if saved[seq] = is; is == failed {
-			refused = append(refused, seq)
-		}
-	}
-	things[h.r.IntN(len(things))]()
-	h.saved, h.savedLast = saved, last // it is whole
-	if h.r.IntN(4) > 0 {               // else the process dies before it says so, or almost
-		_ = h.w.Release(cut, last, refused)
-	}
 }
 
 // append appends rows, and when the journal says that it lacks some, those

@@ -26,9 +26,10 @@
 //		}
 //		struct record {
 //			byte   magic[4]            // "\xf5JR\n"
-//			uint32 kind                // 1 rows, 2 settle, 3 amend, 4 kept, 5 receipts
+//			uint16 kind                // 1 rows, 2 settle, 3 amend, 4 receipts
+//			uint16 table               // of those in the header; 0, as there is one
 //			uint32 length              // of the body
-//			int64  seq                 // rows, kept: of the first row; else: all up to here is settled
+//			int64  seq                 // rows: of the first row; else: all up to here is settled
 //			uint64 firm                // the file was durable up to here when this was written
 //			uint32 prev                // check of the record before, of the first one header.crc
 //			uint32 crc                 // of the body
@@ -37,8 +38,7 @@
 //		} record[]
 //	}
 //
-//	struct rows   { uint32 n; uint32 length[n]; tuple row[n] }      // seq, seq+1, ...
-//	struct kept   rows                                              // of a journal that is not given every row
+//	struct rows   { uint32 n; uint32 length[n]; tuple row[n] }      // seq, seq+1, ...; a tuple names its absent fields
 //	struct settle { uint32 n; failure failed[n] }
 //	struct amend  { uint32 m; int64 gone[m]; uint32 n; failure again[n] }   // gone: failed rows that are no more
 //	struct receipts { uint32 n; struct { int64 first, last; string token } receipt[n] }
@@ -51,9 +51,8 @@
 // needs not be, except the failed rows that it and earlier records name; an
 // amend record takes failed rows back. A failure holds its row, so that one
 // failed row does not keep the megabytes around it. Every segment begins with
-// what is settled, and with the failed rows of the newest checkpoint that are
-// gone: what an older one said about that is never needed. The same goes for
-// receipts, which name the transactions whose outcome is not noted yet.
+// what is settled, and with the receipts of the transactions whose outcome is not
+// noted yet: what an older one said about that is never needed.
 //
 // # Assumptions
 //
@@ -78,8 +77,8 @@
 //	header broken, perhaps because the      renamed to *.damaged, and reported
 //	  machine died while it was written
 //	empty, or ends inside the header        left alone; no row was in it
-//	rows of a number from which on a later  taken from the later one only: they were given
-//	  segment begins                          up after a failed fsync, and appended again
+//	rows of a number from which on a later  used as long as none is missing, then those of the
+//	  segment begins                          later one: a failed fsync had them appended again
 //	of a newer format or other columns      nothing is touched, Scan fails
 //	another table's or writer's, a link,    never opened for writing, never touched
 //	  a directory
@@ -91,10 +90,9 @@
 // # Durability
 //
 // Append hands each block to the operating system with one write: it survives
-// the process. With Config.Fsync a goroutine of the Writer makes that durable,
-// for all callers of Sync who wait at that time, and at least every SyncEvery;
-// appending goes on meanwhile. Without, it does so only after something was said
-// of failed rows, and for SyncMarks.
+// the process. A goroutine of the Writer makes that durable, for all callers of
+// Sync who wait at that time, and at least every SyncEvery; appending goes on
+// meanwhile.
 package journal
 
 import (
@@ -114,12 +112,14 @@ type Config struct {
 	Writer  string         // tells writers of the same table apart; any text
 	Columns []tuple.Column // in tuple order
 
-	Fsync        bool          // Sync means durable; otherwise that the operating system has it
 	SyncEvery    time.Duration // the longest time that what must be durable waits for it. 0: one second
 	SegmentBytes int64         // size at which a new file is begun. 0: 64 MiB
 	MaxBytes     int64         // of all files together; beyond it Append reports ErrFull. 0: no limit
 	FS           fsys.FS       // nil: the operating system's
 
+	// Synced is called after each file that has become durable, by the goroutine
+	// that has made it so, without a lock. May be nil.
+	Synced func()
 	// Changed is called whenever Err has become nil or an error, or Undeleted
 	// has, by the goroutine that made it so, without a lock. May be nil.
 	Changed func(*Writer)
@@ -161,7 +161,7 @@ var (
 	// ErrColumns is why Scan refuses a segment whose rows have other columns.
 	ErrColumns = errors.New("the journal holds rows with other columns")
 	// ErrFull is returned by Append when the journal may not grow any more.
-	// It can again when rows have been settled or released.
+	// It can again when rows have been settled.
 	ErrFull = errors.New("the journal has reached its size limit")
 	// ErrClosed is returned by the methods of a closed Writer.
 	ErrClosed = errors.New("the journal is closed")

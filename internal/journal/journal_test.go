@@ -18,7 +18,7 @@ func TestWhatWasAppendedIsRecovered(t *testing.T) {
 	w := open(t, config(fs))
 	must(t, w.Append(rows(1, 3)))
 	must(t, w.Append(rows(4, 10)))
-	f := replay(t, config(fs.Copy()), 0) // the process dies
+	f := replay(t, config(fs.Copy())) // the process dies
 	f.want(t, seq(1, 10))
 	if f.Last != 10 || f.Settled != 0 || f.Missing != 0 || f.Segments != 1 || len(f.Problems) != 0 || f.Cut != 0 {
 		t.Errorf("recovery is %+v", f.Recovery)
@@ -33,7 +33,7 @@ func TestSettledRowsAreNotRecoveredAndFailedOnesAreWithTheirHistory(t *testing.T
 	bad.First = time.Date(2024, 2, 29, 12, 0, 0, 1000, time.UTC)
 	bad.Last, bad.Attempts = bad.First.Add(time.Hour), 4
 	must(t, w.Settle(6, []journal.Failure{bad, failure(5)}))
-	f := replay(t, config(fs.Copy()), 0)
+	f := replay(t, config(fs.Copy()))
 	f.want(t, seq(7, 10), 3, 5)
 	got := f.failed[0]
 	if got.SQLState != bad.SQLState || got.Column != bad.Column || got.Message != bad.Message ||
@@ -44,13 +44,13 @@ func TestSettledRowsAreNotRecoveredAndFailedOnesAreWithTheirHistory(t *testing.T
 	again := failure(5)
 	again.Attempts = 2
 	must(t, w.Amend([]int64{3}, []journal.Failure{again}))
-	f = replay(t, config(fs.Copy()), 0)
+	f = replay(t, config(fs.Copy()))
 	f.want(t, seq(7, 10), 5)
 	if f.failed[0].Attempts != 2 {
 		t.Errorf("the failure is not the newest: %+v", f.failed[0])
 	}
 	must(t, w.Amend([]int64{5}, nil))
-	replay(t, config(fs.Copy()), 0).want(t, seq(7, 10))
+	replay(t, config(fs.Copy())).want(t, seq(7, 10))
 }
 
 func TestRecoveredRowsAreRecoveredAgainUntilTheyAreSettled(t *testing.T) {
@@ -58,16 +58,16 @@ func TestRecoveredRowsAreRecoveredAgainUntilTheyAreSettled(t *testing.T) {
 	must(t, open(t, config(fs)).Append(rows(1, 5)))
 	for range 3 {
 		fs = fs.Copy()
-		replay(t, config(fs), 0).want(t, seq(1, 5))
+		replay(t, config(fs)).want(t, seq(1, 5))
 	}
-	f := replay(t, config(fs), 0)
+	f := replay(t, config(fs))
 	w := f.writer(t)
 	if err := w.Append(rows(5, 6)); err == nil {
 		t.Error("a number was taken twice")
 	}
 	must(t, w.Append(rows(6, 8)))
 	must(t, w.Settle(4, nil))
-	replay(t, config(fs.Copy()), 0).want(t, seq(5, 8))
+	replay(t, config(fs.Copy())).want(t, seq(5, 8))
 	must(t, w.Settle(8, nil))
 	must(t, w.Close())
 	must(t, w.Close())
@@ -91,13 +91,15 @@ func TestSegmentsAreDeletedWhenTheirRowsAreSettled(t *testing.T) {
 		t.Fatalf("%d segments", n)
 	}
 	must(t, w.Settle(50, nil))
+	must(t, w.Sync(ctx))
 	before := w.Stats()
 	must(t, w.Settle(99, nil))
+	must(t, w.Sync(ctx))
 	after := w.Stats()
 	if after.Segments >= before.Segments || after.Bytes >= before.Bytes || len(fs.Names(".seg")) != after.Segments {
 		t.Errorf("%+v after %+v, files %v", after, before, fs)
 	}
-	replay(t, config(fs.Copy()), 0).want(t, seq(100, 100))
+	replay(t, config(fs.Copy())).want(t, seq(100, 100))
 }
 
 func TestAFailedRowDoesNotKeepTheRowsAroundIt(t *testing.T) {
@@ -117,7 +119,7 @@ func TestAFailedRowDoesNotKeepTheRowsAroundIt(t *testing.T) {
 	if n := w.Stats().Bytes; n > 3*cfg.SegmentBytes {
 		t.Errorf("one failed row holds %d bytes", n)
 	}
-	replay(t, config(fs.Copy()), 0).want(t, nil, 7)
+	replay(t, config(fs.Copy())).want(t, nil, 7)
 }
 
 func TestRowsComeInOrderWithoutGaps(t *testing.T) {
@@ -159,7 +161,7 @@ func TestLargeBatchesAndRows(t *testing.T) {
 	rec, err := journal.Scan(config(fs.Copy()))
 	must(t, err)
 	blocks := 0
-	must(t, rec.Replay(0, journal.Visitor{Rows: func(b *tuple.Batch) error {
+	must(t, rec.Replay(journal.Visitor{Rows: func(b *tuple.Batch) error {
 		if blocks++; b.Len() != 1 || len(b.Tuple(0)) != len(tuple2) {
 			t.Errorf("a block of %d rows", b.Len())
 		}
@@ -208,7 +210,7 @@ func TestFilesOfOthersAreNeverTouched(t *testing.T) {
 	write(base+"0000000000000009.seg", foreign) // another writer's under our name
 	before := tree(t, dir)
 
-	f := replay(t, cfg, 0)
+	f := replay(t, cfg)
 	f.want(t, seq(1, 3))
 	if f.Empty != 2 || len(f.Problems) != 2 {
 		t.Errorf("%d empty files, problems %v", f.Empty, f.Problems)
@@ -228,7 +230,7 @@ func TestFilesOfOthersAreNeverTouched(t *testing.T) {
 	if len(after) != 0 {
 		t.Errorf("new files: %v", after)
 	}
-	replay(t, other, 0).want(t, seq(1, 3))
+	replay(t, other).want(t, seq(1, 3))
 }
 
 // journalNames lists the segments in dir that are not of the given journal.

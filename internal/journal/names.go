@@ -16,6 +16,7 @@ const (
 	extension  = ".seg"
 	damagedExt = ".damaged"
 	maxSlug    = 32
+	hashDigits = 12
 )
 
 // prefix is what the names of the journal's files begin with. The hash at its
@@ -32,7 +33,29 @@ func (c *Config) prefix() string {
 		}
 	}, c.Table)
 	hash := sha256.Sum256(fmt.Appendf(nil, "%q %q", c.Table, c.Writer))
-	return fmt.Sprintf("journal_%.*s-%x_", maxSlug, slug, hash[:6])
+	return fmt.Sprintf("journal_%.*s-%x_", maxSlug, slug, hash[:hashDigits/2])
+}
+
+// Others returns the names of segments in the directory that belong to other
+// writers of a table of the same name, at most ten. Nobody has looked into them.
+func Others(cfg Config) (names []string, err error) {
+	cfg = cfg.withDefaults()
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	prefix := cfg.prefix()
+	table := prefix[:len(prefix)-hashDigits-1]
+	for _, e := range entries {
+		name := e.Name()
+		if len(names) == 10 || len(name) <= len(prefix) || !strings.HasPrefix(name, table) || name[:len(prefix)] == prefix {
+			continue
+		}
+		if _, ok := parseName(name[:len(prefix)], name); ok && name[len(prefix)-1] == '_' && e.Type().IsRegular() {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // path is where the segment of a number is.

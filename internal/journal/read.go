@@ -139,15 +139,17 @@ func (r *segmentReader) next() (bool, error) {
 // they hold is valid until the next call of next. An error means that the
 // record, and what follows, cannot be used.
 func (r *segmentReader) decode() (c *control, err error) {
-	switch r.head.kind {
-	case rowsKind, keptKind:
+	switch k := r.head.kind; {
+	case r.head.table != 0:
+		err = fmt.Errorf("%w: a record of table %d at %d", ErrFormat, r.head.table, r.at)
+	case k == rowsKind:
 		err = decodeRows(&r.rows, r.body, r.head.seq, len(r.header.columns))
-	case receiptsKind:
+	case k == receiptsKind:
 		c = &control{settled: r.head.seq}
 		if c.receipts, err = decodeReceipts(r.body); err == nil && (c.settled < 0 || c.settled > tuple.MaxSeq) {
 			err = errBody
 		}
-	case settleKind, amendKind:
+	case k == settleKind || k == amendKind:
 		c, err = decodeControl(r.head, r.body, len(r.header.columns))
 	default:
 		err = fmt.Errorf("%w: a record of kind %d at %d", ErrFormat, r.head.kind, r.at)

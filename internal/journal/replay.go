@@ -1,14 +1,12 @@
 package journal
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"os"
-	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -20,19 +18,18 @@ type Visitor struct {
 	Failed func(*Failure) error     // rows that had failed, as Failures hands them out; may be nil
 }
 
-// Replay hands out every failed row, and then every row that is not settled
-// and whose arrival number is above after, the last one in the caller's
-// checkpoint (0 without one). Then it cuts what is behind the valid records of
+// Replay hands out every failed row, and then every row that is not settled. Then
+// it cuts what is behind the valid records of
 // segments, having kept a copy if it is damaged. It is called once. After an
 // error of the visitor, or of reading, nothing has been changed; what goes wrong
 // with cutting and copying is among the Problems.
-func (rec *Recovery) Replay(after int64, v Visitor) error {
+func (rec *Recovery) Replay(v Visitor) error {
 	if v.Failed != nil {
 		if err := rec.Failures(v.Failed); err != nil {
 			return err
 		}
 	}
-	p := replay{rec: rec, visit: v.Rows, next: max(rec.Settled, after) + 1}
+	p := replay{rec: rec, visit: v.Rows, next: rec.Settled + 1}
 	for i, s := range rec.segments {
 		p.again = math.MaxInt64
 		for _, later := range rec.segments[i+1:] {
@@ -42,10 +39,6 @@ func (rec *Recovery) Replay(after int64, v Visitor) error {
 			return fmt.Errorf("replay journal file %s: %w", s.path, err)
 		}
 	}
-	if err := p.keptBefore(math.MaxInt64); err != nil {
-		return fmt.Errorf("replay journal: %w", err)
-	}
-	rec.Last = max(rec.Last, after)
 	rec.Missing += max(0, rec.Last+1-p.next)
 	rec.repair()
 	rec.replayed = true
@@ -114,18 +107,13 @@ func (rec *Recovery) eachAgain(s *segment, visit func(*segmentReader, *control) 
 type replay struct {
 	rec   *Recovery
 	visit func(*tuple.Batch) error
-	next  int64         // rows below were handed out, or need not be
-	again int64         // rows from here on were given up: a later segment begins with them
-	kept  []tuple.Batch // kept rows, one each, not handed out yet
+	next  int64 // rows below were handed out, or need not be
+	again int64 // rows from here on were given up after a failed fsync: a later segment begins with them
 }
 
 func (p *replay) segment(s *segment) error {
 	_, err := p.rec.eachAgain(s, func(r *segmentReader, c *control) error {
-		switch {
-		case c != nil:
-			return nil
-		case r.head.kind == keptKind:
-			p.keep(&r.rows)
+		if c != nil {
 			return nil
 		}
 		return p.rows(&r.rows)
@@ -133,54 +121,18 @@ func (p *replay) segment(s *segment) error {
 	return err
 }
 
-// rows hands out those rows of a block that were not yet. Rows that were given
-// up after a failed fsync are not: what is left of them may have gaps, and
-// which of them are used must not depend on what was settled since.
+// rows hands out those rows of a block that were not yet. Of rows that were given up
+// after a failed fsync there may be gaps, behind which only a later segment goes on.
 func (p *replay) rows(b *tuple.Batch) error {
 	begin := b.Rows[0].Seq
-	if err := p.keptBefore(begin); err != nil {
-		return err
-	}
-	first, end := max(begin, p.next), min(begin+int64(b.Len()), p.again)
-	if first >= end {
+	first := max(begin, p.next)
+	if first >= begin+int64(b.Len()) || first > p.next && p.again <= p.next {
 		return nil
 	}
 	p.rec.Missing += first - p.next
-	return p.hand(b.Slice(int(first-begin), int(end-begin)))
-}
-
-// hand hands out rows that are next.
-func (p *replay) hand(b *tuple.Batch) error {
-	p.rec.Rows += int64(b.Len())
-	p.next = b.Rows[b.Len()-1].Seq + 1
-	return p.visit(b)
-}
-
-// keep notes kept rows, which may be in any order. There are few of them that
-// are not settled: those of the batches that were on their way.
-func (p *replay) keep(b *tuple.Batch) {
-	for i, r := range b.Rows {
-		if r.Seq >= p.next {
-			var one tuple.Batch
-			one.Append(r.Seq, b.Tuple(i))
-			p.kept = append(p.kept, one)
-		}
-	}
-}
-
-// keptBefore hands out the kept rows before an arrival number. What is missing
-// around them was never meant to be in the journal.
-func (p *replay) keptBefore(seq int64) error {
-	slices.SortStableFunc(p.kept, func(a, b tuple.Batch) int { return cmp.Compare(a.Rows[0].Seq, b.Rows[0].Seq) })
-	for len(p.kept) > 0 && p.kept[0].Rows[0].Seq < seq {
-		if p.kept[0].Rows[0].Seq >= p.next {
-			if err := p.hand(&p.kept[0]); err != nil {
-				return err
-			}
-		}
-		p.kept = p.kept[1:]
-	}
-	return nil
+	p.rec.Rows += begin + int64(b.Len()) - first
+	p.next = begin + int64(b.Len())
+	return p.visit(b.Slice(int(first-begin), b.Len()))
 }
 
 // repair makes every segment end with its last valid record, so that what is

@@ -49,7 +49,6 @@ type Recovery struct {
 	cfg      Config
 	segments []*segment // in the order of their age
 	failed   map[int64]place
-	gone     map[int64]bool // failed rows that were taken back
 	receipts receipts
 	broken   []string // files without a header, to be moved aside
 	next     uint64   // number of the next segment
@@ -90,7 +89,7 @@ type segment struct {
 // cannot be read, or when a segment is of a newer format or has other columns:
 // then the program that wrote it has to drain it, or it has to be moved away.
 func Scan(cfg Config) (*Recovery, error) {
-	rec := &Recovery{cfg: cfg.withDefaults(), failed: map[int64]place{}, gone: map[int64]bool{}, next: 1}
+	rec := &Recovery{cfg: cfg.withDefaults(), failed: map[int64]place{}, next: 1}
 	if err := rec.list(); err != nil {
 		return nil, fmt.Errorf("scan journal: %w", err)
 	}
@@ -240,11 +239,9 @@ func (rec *Recovery) note(s *segment, c *control, off int64) {
 	rec.Settled = max(rec.Settled, c.settled)
 	for _, seq := range c.gone {
 		delete(rec.failed, seq)
-		rec.gone[seq] = true
 	}
 	for i := range c.failed {
 		rec.failed[c.failed[i].Seq] = place{number: s.number, off: off, bytes: c.failed[i].size()}
-		delete(rec.gone, c.failed[i].Seq)
 	}
 	rec.receipts = rec.receipts.amend(c).add(c.receipts)
 	for _, r := range c.receipts { // its rows may be nowhere, but their numbers must not be given again
@@ -299,17 +296,4 @@ func (s *segment) judge(r *segmentReader) error {
 	}
 	s.damaged = fmt.Errorf("damaged at byte %d of %d: %w", r.off, r.size, r.broken)
 	return nil
-}
-
-// Supersedes reports whether the journal knows something newer about a row of
-// a checkpoint that was made while the journal was written: the row, which
-// waited or had failed then, is stored by now, or Replay hands it out as failed.
-func (rec *Recovery) Supersedes(seq int64, failed bool) bool {
-	if _, ok := rec.failed[seq]; ok {
-		return true
-	}
-	if failed {
-		return rec.gone[seq]
-	}
-	return seq <= rec.Settled
 }

@@ -26,7 +26,7 @@ func (w *Writer) write(k kind, seq int64) error {
 		return err
 	}
 	s := w.current
-	check := s.seal(w.buf, k, seq, w.firm(s))
+	check := s.seal(w.buf, k, seq, s.firm)
 	if _, err := s.file.WriteAt(w.buf, s.size); err != nil {
 		return fmt.Errorf("write %s: %w", s.path, errors.Join(err, w.takeBack()))
 	}
@@ -44,15 +44,6 @@ func (s *segment) seal(record []byte, k kind, seq, firm int64) uint32 {
 	return h.check
 }
 
-// firm is what a record that is about to be written says of those before it.
-// Without Fsync that they were written is all that can be relied on.
-func (w *Writer) firm(s *segment) int64 {
-	if w.cfg.Fsync {
-		return s.firm
-	}
-	return s.size
-}
-
 // takeBack removes what a failed write has left. Where that fails too, nothing
 // more is written to the segment: what is incomplete at its end is cut by
 // Replay.
@@ -61,15 +52,14 @@ func (w *Writer) takeBack() error {
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, w.retire())
+	w.current = nil // it stays open until it is durable
+	return err
 }
 
 // room sees to it that there is a segment for a record of n bytes.
 func (w *Writer) room(n int64) error {
 	if s := w.current; s != nil && s.started && s.size+n > w.cfg.SegmentBytes {
-		if err := w.retire(); err != nil {
-			return err
-		}
+		w.current = nil // it stays open until it is durable
 	}
 	if w.current != nil {
 		return nil
@@ -81,15 +71,14 @@ func (w *Writer) room(n int64) error {
 }
 
 // begin makes a new segment. It begins with one record of all that must not be
-// lost: what the control records say that are not durable, since what is before
-// them in older segments may be lost when this one is not; what is settled; and
-// which failed rows of the checkpoint are gone. As it is one, no part of it can be
-// taken without the rest when writing fails half-way.
+// lost: what is settled, and what the control records say that are not durable, since
+// what is before them in older segments may be lost when this one is not. As it is
+// one, no part of it can be taken without the rest when writing fails half-way.
 func (w *Writer) begin() error {
 	h := w.cfg.header(w.next, w.last+1)
 	b := h.encode()
 	s := &segment{number: h.number, path: w.cfg.path(h.number), next: h.next, crc: h.crc, prev: h.crc}
-	c, off := w.summary(), int64(len(b))
+	c, off := w.together(), int64(len(b))
 	record := c.append(make([]byte, headSize))
 	if len(record)-headSize > maxBody {
 		return fmt.Errorf("failed rows of %d bytes are too many for a record", len(record))
@@ -117,27 +106,17 @@ func (w *Writer) begin() error {
 	return nil
 }
 
-// summary is what the records of the backlog say together, and which failed rows of
-// checkpoints are gone.
-func (w *Writer) summary() *control {
-	return w.together(slices.Concat(w.undone, w.since))
-}
-
-// together is what the records of the backlog say, and that some rows are gone.
-func (w *Writer) together(rowsGone []int64) *control {
+// together is what the records of the backlog say.
+func (w *Writer) together() *control {
 	c := &control{settled: w.settled}
 	gone := map[int64]bool{}
-	take := func(seqs []int64) {
-		for _, seq := range seqs {
+	for _, e := range w.backlog {
+		for _, seq := range e.gone {
 			if !gone[seq] {
 				gone[seq] = true
 				c.gone = append(c.gone, seq)
 			}
 		}
-	}
-	take(rowsGone)
-	for _, e := range w.backlog {
-		take(e.gone)
 	}
 	known := map[int64]bool{}
 	for _, e := range slices.Backward(w.backlog) { // the newest first
@@ -155,17 +134,24 @@ func (w *Writer) together(rowsGone []int64) *control {
 // as nothing becomes durable.
 func (w *Writer) mergeBacklog(written uint64) {
 	if len(w.backlog) > 0 {
-		w.backlog = []*entry{{control: *w.together(nil), written: written}}
+		w.backlog = []*entry{{control: *w.together(), written: written}}
 	}
 }
 
-// dropVoid deletes segments of which nothing was durable when an fsync failed.
-// The rows in them are given up now that the current one begins with their
-// numbers, and it repeats all else. Else a disk that keeps failing would be
-// filled.
+// dropVoid deletes the segments of which nothing was durable when an fsync failed,
+// once all their rows have been appended again: every newer segment repeats all
+// else. Else a disk that keeps failing would be filled.
 func (w *Writer) dropVoid() {
+	newest := len(w.segments) - 1
+	if newest < 0 || w.segments[newest].void {
+		return
+	}
+	have := max(w.last, w.settled)
+	if slices.ContainsFunc(w.segments, func(s *segment) bool { return s.void && s.last > have }) {
+		return
+	}
 	w.segments = slices.DeleteFunc(w.segments, func(s *segment) bool {
-		if !s.void || s.next < w.current.next {
+		if !s.void {
 			return false
 		}
 		err := w.cfg.FS.Remove(s.path)
@@ -197,18 +183,5 @@ func (w *Writer) make(s *segment, b []byte) error {
 		s.size = 0 // nothing that can be relied on
 		w.segments = append(w.segments, s)
 	}
-	return err
-}
-
-// retire ends writing to the current segment. With Fsync it stays open until
-// it is durable, without until nobody makes it so.
-func (w *Writer) retire() error {
-	s := w.current
-	w.current = nil
-	if w.cfg.Fsync || w.syncing {
-		return nil
-	}
-	err := s.file.Close()
-	s.file = nil
 	return err
 }

@@ -57,7 +57,6 @@ func (w *Writer) Amend(gone []int64, again []Failure) error {
 	for i := range again {
 		w.settled = max(w.settled, again[i].Seq)
 	}
-	w.forget(gone)
 	c := &control{settled: w.settled, gone: gone, failed: again}
 	w.receipts = w.receipts.amend(c)
 	err := w.control(c)

@@ -21,30 +21,42 @@ type durability struct {
 	losses      int64
 }
 
-// Sync returns nil when every row that was given to Append before is on disk,
-// or is settled, and what Settle and Amend were told is on disk too. Without
-// Fsync that means that the operating system has it, but for what was said of
-// failed rows, which is durable. One fsync serves all callers that wait for it; if
-// it fails, so do they all. ctx ends the waiting only. *MissingError means that
-// rows have to be appended again.
-func (w *Writer) Sync(ctx context.Context) error { return w.sync(ctx, w.cfg.Fsync) }
-
-// SyncMarks is Sync, after which it is durable, without Fsync too, what is settled.
-func (w *Writer) SyncMarks(ctx context.Context) error { return w.sync(ctx, true) }
-
-func (w *Writer) sync(ctx context.Context, all bool) error {
+// Sync returns nil when every row that was given to Append before is durable, or is
+// settled, and what Settle and Amend were told is durable, too. One fsync serves all
+// callers that wait for it; if it fails, so do they all. ctx ends the waiting only.
+// *MissingError means that rows have to be appended again.
+func (w *Writer) Sync(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.unlock()
 	if err := w.complete(); err != nil {
 		return err
 	}
-	var target uint64
-	if k := len(w.backlog); all {
-		target = w.written
-	} else if k > 0 {
-		target = w.backlog[k-1].written
+	target := w.written
+	return w.until(ctx, func() bool { return w.durable >= target })
+}
+
+// SyncRows returns nil when every row up to the given one is durable, or is settled.
+// It waits for an fsync only if that is not so yet; else it is like Sync.
+func (w *Writer) SyncRows(ctx context.Context, upTo int64) error {
+	w.mu.Lock()
+	defer w.unlock()
+	if err := w.missing(min(upTo, w.offered)); err != nil {
+		return err
 	}
-	for losses := w.losses; w.durable < target; {
+	return w.until(ctx, func() bool { return max(w.durableRow, w.settled) >= min(upTo, w.offered) })
+}
+
+// Ask begins an fsync, unless one is waited for already: SyncRows finds it done.
+func (w *Writer) Ask() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for fsyncs until a condition holds.
+func (w *Writer) until(ctx context.Context, holds func() bool) error {
+	for losses := w.losses; !holds(); {
 		if w.closed {
 			return ErrClosed
 		}
@@ -70,13 +82,19 @@ func (w *Writer) Complete() error {
 	return w.lacks()
 }
 
+// Written writes what could not be written before, and returns nil when the
+// operating system has every row that was given to Append before and is not
+// settled, and what Settle and Amend were told.
+func (w *Writer) Written() error {
+	w.mu.Lock()
+	defer w.unlock()
+	return w.complete()
+}
+
 // complete sees to it that everything is written that the journal was given.
 func (w *Writer) complete() error {
 	if err := w.missing(w.offered); err != nil {
 		return err
-	}
-	if w.unkept > w.settled {
-		return w.failure
 	}
 	if w.closed {
 		return nil
@@ -89,10 +107,7 @@ func (w *Writer) wait(ctx context.Context) error {
 	round := w.round
 	w.mu.Unlock()
 	defer w.mu.Lock()
-	select {
-	case w.kick <- struct{}{}:
-	default: // it is woken already
-	}
+	w.Ask()
 	select {
 	case <-round:
 		return nil
@@ -112,9 +127,6 @@ func (w *Writer) startSyncing() {
 			select {
 			case <-w.kick:
 			case <-ticker.C:
-				if !w.mustBeDurable() {
-					continue
-				}
 			case <-w.stop:
 				return
 			}
@@ -123,30 +135,12 @@ func (w *Writer) startSyncing() {
 	}()
 }
 
-// mustBeDurable reports whether there is anything that has to survive the machine:
-// everything with Fsync, and what is said of failed rows without. A checkpoint may
-// have promised these, and a later record say that they are settled.
-func (w *Writer) mustBeDurable() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.cfg.Fsync || w.lost || len(w.backlog) > 0
-}
-
 // makeDurable is one attempt to make durable what is written when it begins, and
 // what is settled then.
 func (w *Writer) makeDurable() (err error) {
 	w.mu.Lock()
 	defer w.unlock()
-	_ = w.catchUp() // noted, and tried again
-	if w.current == nil && w.durable < w.written && !w.cfg.Fsync {
-		// The segment is closed that what was written is in. The next one
-		// repeats all that must be durable.
-		if err := w.begin(); err != nil {
-			w.losses++ // for those who wait
-			w.endRound()
-			return w.noted("make durable", err)
-		}
-	}
+	_ = w.catchUp()     // noted, and tried again
 	var dirty []segment // as they are now
 	for _, s := range w.segments {
 		if s.file != nil && (s.firm < s.size || s != w.current) {
@@ -188,6 +182,9 @@ func (w *Writer) fsync(dirty []segment, dir bool) error {
 		if err := dirty[i].file.Sync(); err != nil {
 			return fmt.Errorf("fsync %s: %w", dirty[i].path, err)
 		}
+		if w.cfg.Synced != nil {
+			w.cfg.Synced()
+		}
 	}
 	if !dir {
 		return nil
@@ -199,13 +196,13 @@ func (w *Writer) fsync(dirty []segment, dir bool) error {
 }
 
 // firmed notes that segments are durable as far as they were, and closes those
-// that are so to their end, or need not be.
+// that are so to their end.
 func (w *Writer) firmed(durable []segment) {
 	for _, s := range w.segments {
 		if i := slices.IndexFunc(durable, func(d segment) bool { return d.number == s.number }); i >= 0 {
 			s.firm = durable[i].size
 		}
-		if s.file != nil && s != w.current && (s.firm == s.size || !w.cfg.Fsync) {
+		if s.file != nil && s != w.current && s.firm == s.size {
 			s.file.Close() // an error has no meaning after fsync
 			s.file = nil
 		}
@@ -214,24 +211,18 @@ func (w *Writer) firmed(durable []segment) {
 
 // lose gives up what is not durable, after an fsync that failed: the system may
 // have dropped it, and another fsync would not say so. The next record begins a
-// new segment, with the control records that are lost. With Fsync the rows have to
-// be appended again; without, it was never promised that they are durable, and
-// they stay where they are.
+// new segment, with the control records that are lost, and the rows have to be
+// appended again. Until they are, a process that dies leaves them where they were.
 func (w *Writer) lose(err error) {
 	w.losses++
 	w.lost, w.failure, w.dirDirty = true, err, true
 	for _, s := range w.segments {
 		if s.file != nil {
 			s.file.Close() // what it could say is known
-			s.file, s.void = nil, s.firm == 0 && (w.cfg.Fsync || !s.started)
+			s.file, s.void = nil, s.firm == 0
 		}
 	}
 	w.current, w.marked = nil, 0
-	if w.cfg.Fsync {
-		if w.kept > w.durableRow {
-			w.unkept = w.kept
-		}
-		w.last = w.durableRow
-	}
+	w.last = w.durableRow
 	w.mergeBacklog(0)
 }

@@ -41,8 +41,6 @@ type Writer struct {
 	offered int64 // the highest number given to Append
 	settled int64
 	marked  int64 // what the journal says is settled
-	kept    int64 // the highest number given to Keep
-	unkept  int64 // the highest one that was not written, or is lost
 	failure error // what went wrong last; why the journal lacks what it lacks
 
 	backlog  []*entry        // control records of failed rows that are not durable, oldest first
@@ -52,29 +50,24 @@ type Writer struct {
 	held     bool // Replay still reads what earlier processes left
 
 	written uint64 // records
-	checkpoint
 	durability
 	health
 }
 
-// Create begins a new part of the journal. What is there it makes durable before,
-// with Fsync or if it says something of failed rows, and fails if that cannot be done. It
-// makes no file yet: a journal that cannot be written shows in Append. last is the
-// highest arrival number that the caller's checkpoints have, 0 without any. Until
-// Replay has returned no file of earlier processes is deleted. The writer must be
-// closed.
-func (rec *Recovery) Create(last int64) (*Writer, error) {
-	if rec.cfg.Fsync && len(rec.segments) > 0 || len(rec.failed)+len(rec.gone) > 0 {
+// Create begins a new part of the journal. It makes what is there durable before,
+// and fails if that cannot be done. It makes no file yet: a journal that cannot be
+// written shows in Append. Until Replay has returned no file of earlier processes
+// is deleted. The writer must be closed.
+func (rec *Recovery) Create() (*Writer, error) {
+	if len(rec.segments) > 0 {
 		if err := rec.makeDurable(); err != nil {
 			return nil, fmt.Errorf("what an earlier process wrote to the journal cannot be made durable: %w", err)
 		}
 	}
-	rec.Last = max(rec.Last, last)
 	w := &Writer{
 		cfg: rec.cfg, segments: rec.segments, next: rec.next, buf: make([]byte, headSize),
 		base: rec.Last, last: rec.Last, offered: rec.Last, settled: rec.Settled, marked: rec.Settled,
 		failed: maps.Clone(rec.failed), receipts: slices.Clone(rec.receipts), held: !rec.replayed,
-		checkpoint: checkpoint{exists: last > 0, since: slices.Collect(maps.Keys(rec.gone))},
 		durability: durability{round: make(chan struct{}), durableRow: rec.Last},
 	}
 	rec.writer = w
@@ -122,29 +115,6 @@ func (w *Writer) Append(b *tuple.Batch) error {
 	}
 	if cap(w.buf) > 2*maxBlock { // of an unusually large row
 		w.buf = make([]byte, headSize)
-	}
-	return nil
-}
-
-// Keep writes some rows, in a journal that is not given all of them by Append, or
-// behind the last of these.
-// Their arrival numbers ascend; those of several calls may come in any order.
-// When it returns nil, the operating system has them. After an error the journal
-// lacks them until they are settled.
-func (w *Writer) Keep(b *tuple.Batch) error {
-	w.mu.Lock()
-	defer w.unlock()
-	if w.closed {
-		return ErrClosed
-	}
-	for _, run := range b.Runs() {
-		if err := w.block(keptKind, run); err != nil {
-			w.unkept = max(w.unkept, b.Rows[b.Len()-1].Seq)
-			return w.noted("keep rows", err)
-		}
-		last := run.Rows[run.Len()-1].Seq
-		w.current.last = max(w.current.last, last)
-		w.last, w.kept = max(w.last, last), max(w.kept, last)
 	}
 	return nil
 }
