@@ -28,6 +28,8 @@ type options struct {
 	removeMany  bool
 	wait        time.Duration
 	stats       int
+	http        string // address of the page; empty: none
+	httpActions bool
 	quiet       bool
 	verbose     bool
 
@@ -62,6 +64,9 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	f.BoolVar(&o.removeMany, "remove-many", false, "remove what is gone, even if it is more than a tenth of the set and more than 1,000 rows")
 	f.DurationVar(&o.wait, "wait", 0, "how `long` to wait for another scan of the set to end")
 	f.IntVar(&o.stats, "stats", walk.DefaultStats, "`number` of files looked at concurrently; more help on slow network file systems")
+	f.StringVar(&o.http, "http", "", "serve a page that shows the write buffer at this `address` as long as the scan takes:\n"+
+		"localhost:8080. Who reaches the address sees the names of files")
+	f.BoolVar(&o.httpActions, "http-actions", false, "let that page have rejected rows tried again or discarded")
 	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
 	f.BoolVar(&o.verbose, "v", false, "log what the writer does")
 	f.Usage = func() {}
@@ -110,6 +115,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-set %d: must be from 1 to %d", o.set, math.MaxInt32)
 	case o.stats < 1 || o.stats > 4096:
 		return fmt.Errorf("-stats %d: must be from 1 to 4096", o.stats)
+	case o.httpActions && o.http == "":
+		return errors.New("-http-actions: needs -http")
 	case o.wait < 0:
 		return fmt.Errorf("-wait %v: must not be negative", o.wait)
 	}

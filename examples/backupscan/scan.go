@@ -17,6 +17,7 @@ import (
 	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/catalog"
 	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/progress"
 	"github.com/memdbwriter/memdbwriter/examples/backupscan/internal/walk"
+	"github.com/memdbwriter/memdbwriter/memdbui"
 )
 
 // mention is how many entries of a kind are named. All are counted.
@@ -209,7 +210,7 @@ func resolved(path string) string {
 }
 
 // inHand takes the set in hand, and scans it while that lasts.
-func (s *scan) inHand(ctx context.Context, dest *memdbwriter.Destination, cfg memdbwriter.Config) error {
+func (s *scan) inHand(ctx context.Context, dest *memdbwriter.Destination, cfg memdbwriter.Config) (err error) {
 	saved, err := s.catalog.Acquire(ctx, s.set, s.wait)
 	if err != nil {
 		return err
@@ -232,8 +233,16 @@ func (s *scan) inHand(ctx context.Context, dest *memdbwriter.Destination, cfg me
 		<-ended
 		cancel(nil)
 	}()
+	page, closePage, err := s.servePage(ctx, &cfg)
+	if err != nil {
+		return errors.Join(err, s.giveBack(ctx))
+	}
+	defer func() { err = errors.Join(err, closePage()) }()
 	if s.writer, err = s.open(ctx, dest, cfg); err != nil {
 		return errors.Join(err, s.giveBack(ctx))
+	}
+	if page != nil {
+		memdbui.Watch(page, s.writer, cfg)
 	}
 	return s.record(ctx)
 }
