@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -106,6 +107,10 @@ type retried struct {
 // retry writes failed rows again. The result holds also when there is an
 // error, which says why it is not complete.
 func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stage.Failure) (retried, error) {
+	know := func(ctx context.Context) (dest.Result, error) { return dest.Result{}, dest.KnowKeys(ctx, c.sink) }
+	if _, err := c.newFlush().within(ctx, know); err != nil {
+		return retried{}, err
+	}
 	b := &batch{}
 	history := make(map[int64]*stage.Failure, len(page))
 	for i := range page {
@@ -114,6 +119,11 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 	}
 	b.prepare(c, r)
 	b.reason = ReasonRetry
+	if b.flush.inexact && b.flush.replaces {
+		// Whether the destination has a newer row cannot be told by the bytes of
+		// the keys. So these go in as new rows, the newest first, or not at all.
+		b.flush.newestFirst()
+	}
 	err := c.writeBatch(ctx, b)
 	c.logFailed(b.flush.failed)
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"hash/maphash"
+	"math"
 	"slices"
 	"time"
 
@@ -30,13 +31,14 @@ type batch struct {
 }
 
 // prepare makes a batch of rows in arrival order ready. r is nil when every
-// row is written.
+// row is written; so it is where the destination alone knows which keys are one.
 func (b *batch) prepare(c *core, r *reducer) {
 	b.lo, b.hi = b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
 	b.read, b.readBytes = int64(b.Len()), b.Bytes()
-	b.flush = &flush{sink: c.sink, timeout: c.cfg.SyncTimeout, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics}
+	b.flush = c.newFlush()
+	b.flush.inexact = r != nil && !dest.ExactKeys(c.sink)
 	todo := []*tuple.Batch{&b.Batch}
-	if r != nil {
+	if r != nil && !b.flush.inexact {
 		again, left := r.reduce(&b.Batch)
 		b.flush.left = left
 		for _, rows := range again {
@@ -83,6 +85,7 @@ type flush struct {
 	todo    []*tuple.Batch // disjoint parts not stored yet, the next one last
 	stored  []*tuple.Batch // parts that are in the destination
 	skipped int64          // rows of those parts that a trigger cancelled
+	dropped int64          // and for which the destination took others of their key
 	failed  []failure      // rows that the destination refused alone
 	onWrite func(dest.Result)
 	verdict verdict
@@ -90,6 +93,20 @@ type flush struct {
 	onError func(err error, trips int)
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 	figures
+
+	// inexact: the destination alone knows which keys are one, so rows go in
+	// arrival order. One that comes late, after rows that arrived later, may
+	// replace none in the destination, if rows replace each other at all.
+	inexact  bool
+	replaces bool
+	newest   int64 // the number of the last row that is in the destination
+}
+
+func (c *core) newFlush() *flush {
+	return &flush{
+		sink: c.sink, timeout: c.cfg.SyncTimeout, onWrite: c.tally.stored, onError: c.tally.refused, panics: &c.tally.panics,
+		replaces: c.table.Policy == dest.Update,
+	}
 }
 
 // figures are what a flush has done so far.
@@ -112,11 +129,38 @@ func (f *flush) storedSeqs() (seqs []int64) {
 
 // push has parts written before all that is to do, one after another. Rows that
 // leave out other columns than the others of a part are one of their own: a
-// part has each key once, so their order makes no difference.
+// part has each key once, so their order makes no difference, unless it is not
+// known which keys are one.
 func (f *flush) push(parts []*tuple.Batch) {
 	for _, part := range slices.Backward(parts) {
+		if f.inexact {
+			runs := part.UniformRuns()
+			slices.Reverse(runs)
+			f.todo = append(f.todo, runs...)
+			continue
+		}
 		f.todo = append(f.todo, part.Uniform()...)
 	}
+}
+
+// pushLate has rows written that were to be written before others.
+func (f *flush) pushLate(rows *tuple.Batch) {
+	late := upToSeq(rows, f.newest)
+	f.push([]*tuple.Batch{rows.Slice(0, late), rows.Slice(late, rows.Len())})
+}
+
+// newestFirst turns round the order of the rows. All of them come late.
+func (f *flush) newestFirst() {
+	f.newest = math.MaxInt64
+	slices.Reverse(f.todo)
+	for _, part := range f.todo {
+		slices.Reverse(part.Rows)
+	}
+}
+
+// late tells whether a part may replace no row in the destination.
+func (f *flush) late(part *tuple.Batch) bool {
+	return f.inexact && f.replaces && part.Rows[part.Len()-1].Seq < f.newest
 }
 
 // settlement books the flush: of so many waiting rows with so many bytes,
@@ -129,6 +173,7 @@ func (f *flush) settlement(rows, bytes int64, rejected, resolved int) settlement
 		stored += int64(part.Len())
 		n.syncedBytes += part.Bytes()
 	}
+	stored -= f.dropped
 	n.synced = stored - n.skipped
 	n.superseded = rows + n.resolved - stored - n.rejected
 	return n
@@ -185,8 +230,13 @@ func (f *flush) run(ctx context.Context) error {
 // the sink can tell from the others.
 func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Refusal, err error) {
 	step("batch sending")
-	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return f.sink.Write(ctx, part) })
-	if isolator, ok := f.sink.(dest.Isolator); ok && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
+	send := f.sink.Write
+	late := f.late(part)
+	if comparer, ok := f.sink.(dest.Comparer); ok && late {
+		send = comparer.Insert
+	}
+	res, err := f.within(ctx, func(ctx context.Context) (dest.Result, error) { return send(ctx, part) })
+	if isolator, ok := f.sink.(dest.Isolator); ok && !late && err != nil && part.Len() > 1 && f.verdict.onPart(part, dest.AsError(err)) {
 		res, err = f.within(ctx, func(ctx context.Context) (res dest.Result, err error) {
 			res, refused, err = isolator.Isolate(ctx, part)
 			return res, err
@@ -200,6 +250,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 	f.onWrite(res)
 	f.way = costlier(f.way, wayNames[res.Way])
 	f.skipped += int64(res.Skipped)
+	f.dropped += int64(res.Superseded)
 	return refused, nil
 }
 
@@ -209,9 +260,12 @@ func (f *flush) take(part *tuple.Batch, refused []dest.Refusal) {
 	if stored := dest.Except(part, refused); stored.Len() > 0 {
 		f.stored = append(f.stored, stored)
 		f.storedRows += int64(stored.Len())
+		f.newest = max(f.newest, stored.Rows[stored.Len()-1].Seq)
 	}
 	rejected, later := f.verdict.onRows(part, refused)
-	if later.Len() > 0 {
+	if f.inexact {
+		f.pushLate(later)
+	} else if later.Len() > 0 {
 		f.todo = append(f.todo, later)
 	}
 	f.reject(part, rejected)

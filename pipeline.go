@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
@@ -21,7 +22,7 @@ import (
 // relaunch goes on with what an earlier failure has left in flight.
 func (s *syncer) relaunch(ctx context.Context) {
 	for _, b := range s.flying {
-		s.launch(ctx, b)
+		b.outcome = nil // of an earlier run
 	}
 }
 
@@ -44,6 +45,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 	}()
 	var noMore error // why no further batch is launched; those under way go on
 	for {
+		s.launchAll(ctx)
 		// A batch is launched before the one ahead of it is settled, so that
 		// the destination does not wait for that.
 		if noMore == nil && s.call == nil && !g.finish {
@@ -119,7 +121,7 @@ func (s *syncer) topUp(ctx context.Context, g goal) error {
 				return err
 			}
 		}
-		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) {
+		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) || len(s.flying) > 0 && !dest.ExactKeys(s.sink) {
 			return nil
 		}
 		s.launch(ctx, s.ready)
@@ -190,6 +192,16 @@ func (s *syncer) collides(b *batch) bool {
 		}
 	}
 	return false
+}
+
+// launchAll launches the batches that no goroutine has: all of them, unless
+// their keys may be equal without being the same bytes.
+func (s *syncer) launchAll(ctx context.Context) {
+	for i, b := range s.flying {
+		if b.outcome == nil && (i == 0 || dest.ExactKeys(s.sink)) {
+			s.launch(ctx, b)
+		}
+	}
 }
 
 // launch has the batch flushed by a goroutine, which move waits for.

@@ -114,6 +114,10 @@ type Result struct {
 	// the statement succeeded and neither stored them nor found them unchanged.
 	// They count as skipped and not as synced. At most the rows of the batch.
 	Skipped int
+	// Superseded is how many rows of the batch were not stored because a later
+	// row of the batch has the same key by the database's own equality, or with
+	// Ignore an earlier one. See Comparer.
+	Superseded int
 }
 
 // Destination is a database. It serves any number of tables and writers, and

@@ -25,7 +25,7 @@ var pgColumns = strings.Fields("attidentity attgenerated attmissingval atthasmis
 
 // catalogues are those that the stand-in takes for the same in both.
 var catalogues = strings.Fields(`pg_catalog pg_temp pg_toast pg_class pg_rewrite pg_namespace pg_attribute pg_attrdef pg_type
-	pg_index pg_depend pg_constraint pg_database pg_am pg_roles pg_tables pg_indexes pg_description pg_inherits`)
+	pg_index pg_opclass pg_amop pg_operator pg_collation pg_trigger pg_depend pg_constraint pg_database pg_am pg_roles pg_tables pg_indexes pg_description pg_inherits`)
 
 // informationSchema are the views with the same shape in both (opengauss.md 8).
 var informationSchema = strings.Fields("columns tables table_constraints key_column_usage schemata")

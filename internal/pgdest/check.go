@@ -195,7 +195,7 @@ func comparePrivileges(m *mismatches, t *dest.Table, s *shape) {
 		list := strings.Join(missing, ", ")
 		m.add("GRANT "+list+" ON "+s.relation().String()+" TO "+dest.Quote(s.user), "user %s lacks the privilege %s on it", s.user, list)
 	}
-	if upsert && !s.mayTemp {
+	if (upsert || s.aside(t)) && !s.mayTemp {
 		m.add("GRANT TEMPORARY ON DATABASE "+dest.Quote(s.database)+" TO "+dest.Quote(s.user),
 			"user %s may not create temporary tables in database %s", s.user, s.database)
 	}

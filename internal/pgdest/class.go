@@ -61,15 +61,18 @@ var classes = map[string]dest.Class{
 
 // SQLSTATEs that are looked at one by one.
 const (
-	uniqueViolation     = "23505"
-	undefinedObject     = "42704" // among others, a parameter that the server has not
-	notNullViolation    = "23502" // of a column that is not written: ours are checked before
-	exclusionViolation  = "23P01"
-	protocolViolation   = "08P01" // also a binary field that is shorter than its type
-	limitExceeded       = "54000" // a row too large for a page or for an index
-	cannotConnectNow    = "57P03"
-	readOnlyTransaction = "25006" // also of a standby
-	accountLocked       = "28000" // among others
+	uniqueViolation       = "23505"
+	undefinedTable        = "42P01"
+	undefinedSchema       = "3F000"
+	insufficientPrivilege = "42501"
+	undefinedObject       = "42704" // among others, a parameter that the server has not
+	notNullViolation      = "23502" // of a column that is not written: ours are checked before
+	exclusionViolation    = "23P01"
+	protocolViolation     = "08P01" // also a binary field that is shorter than its type
+	limitExceeded         = "54000" // a row too large for a page or for an index
+	cannotConnectNow      = "57P03"
+	readOnlyTransaction   = "25006" // also of a standby
+	accountLocked         = "28000" // among others
 )
 
 // states are the exceptions from classes.
@@ -116,6 +119,8 @@ func classOf(pe *pgconn.PgError) (class dest.Class, hint string) {
 		}
 	case pe.Code == accountLocked && strings.Contains(pe.Message, "account has been locked"):
 		return class, "an administrator can unlock it with ALTER USER ... ACCOUNT UNLOCK; mend the password first"
+	case pe.Code == insufficientPrivilege && pe.Routine == "ExecWithCheckOptions":
+		return dest.ClassRow, "" // a policy refuses the row
 	case !known && pe.Routine == "exec_stmt_raise":
 		class = dest.ClassRow // a RAISE with a SQLSTATE of its own, in a trigger
 	case class == dest.ClassRow && endsSession(pe):

@@ -27,6 +27,11 @@ type dialect struct {
 	hasDefault, identity, generated sqltext.SQL
 	// traits are the columns of traitsSQL.
 	traits sqltext.SQL
+	// rowSecurity tells whether policies apply to the table c for the user.
+	rowSecurity sqltext.SQL
+	// deterministic tells whether texts are equal under the collation co only if
+	// their bytes are.
+	deterministic sqltext.SQL
 	// facts is one more query for the catalogue, of one row for setFacts; or
 	// empty.
 	facts sqltext.SQL
@@ -47,16 +52,23 @@ type dialect struct {
 	// freshAfterDDL: the statements that make a table may spoil their session.
 	freshAfterDDL bool
 
+	// differ is the condition that a column of t differs from its new value.
+	differ func(s *shape, columns []dest.Column, value func(dest.Column) sqltext.SQL) sqltext.SQL
+
 	// forms of the upsert, the best one first. The last one is for every table
 	// that compare lets pass, and need not be tried.
 	forms []form
 }
 
-// form is a way to say what an upsert does with the rows of source, which has
-// the columns of the table that are written.
+// form is a way to say what an upsert does with the rows of a FROM item n.
 type form struct {
 	fits func(t *dest.Table, s *shape) bool // nil: any table
-	sql  func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL
+	sql  func(m *mover, source sqltext.SQL) []statement
+	// last is what the number of rows of its last statement is.
+	last lastCount
+	// many is the form for batches of which most rows change; nil: sql. The number
+	// of rows of its last statement is that of the new ones.
+	many func(m *mover, source sqltext.SQL) []statement
 	// guard is a further statement, which fails if the upsert may have done
 	// something else because the table has changed; nil: it would have failed.
 	guard func(s *shape) sqltext.SQL
@@ -70,16 +82,29 @@ var postgres = &dialect{
 	hasDefault: sqltext.Const("a.atthasdef OR a.attidentity" + ne + "''"),
 	identity:   sqltext.Const("a.attidentity"),
 	generated:  sqltext.Const("a.attgenerated" + ne + "''"),
-	computes:   true,
-	tellsPID:   true,
-	restores:   true,
+
+	rowSecurity:   sqltext.Const("COALESCE(pg_catalog.row_security_active(c.oid), false)"),
+	deterministic: sqltext.Const("co.collisdeterministic"),
+
+	computes: true,
+	tellsPID: true,
+	restores: true,
 	programs: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_language WHERE lanname" + eq + "'plpgsql'" +
 		" AND pg_catalog.has_language_privilege(oid, 'USAGE'))"),
 
 	traits:       postgresTraits,
 	transactions: postgresTransactions,
-	forms:        []form{{sql: onConflict}},
+	differ:       differByImage,
+	forms: []form{
+		{fits: isView, sql: insertAll},
+		{fits: hasPredicate, sql: insertDue},
+		{sql: insertDue, last: lastWritten, many: updateThenInsert},
+	},
 }
+
+func isView(_ *dest.Table, s *shape) bool { return s.kind == "v" }
+
+func hasPredicate(t *dest.Table, _ *shape) bool { return t.Where != "" }
 
 // dialectOf tells the dialect of a connection without asking the server.
 func dialectOf(pg *pgconn.PgConn) *dialect {
@@ -99,7 +124,8 @@ func (s *Sink) chooseForm(ctx context.Context, pg *pgconn.PgConn, found *shape, 
 			continue
 		}
 		res.RoundTrips++
-		err := parse(ctx, pg, f.sql(s.table, found, columnList(s.table), found.relation()))
+		m := &mover{t: s.table, s: found}
+		err := parse(ctx, pg, m.trial(f))
 		if err == nil {
 			return f, nil
 		}
@@ -119,7 +145,8 @@ func (s *Sink) planUpsert(ctx context.Context, pg *pgconn.PgConn, found *shape, 
 		return nil
 	}
 	res.RoundTrips++
-	err := execute(ctx, pg, sqltext.Format("EXPLAIN {}", f.sql(t, found, columnList(t), found.relation())))
+	m := &mover{t: t, s: found}
+	err := execute(ctx, pg, sqltext.Format("EXPLAIN {}", m.trial(f)))
 	pe := new(pgconn.PgError)
 	switch {
 	case err == nil:
@@ -127,13 +154,13 @@ func (s *Sink) planUpsert(ctx context.Context, pg *pgconn.PgConn, found *shape, 
 	case !errors.As(err, &pe) || pe.Code != noArbiter:
 		return classify(err)
 	}
-	m, list := &mismatches{}, strings.Join(keyNames(t), ", ")
+	wrong, list := &mismatches{}, strings.Join(keyNames(t), ", ")
 	if found.kind == "v" {
-		m.advise("no unique index is on exactly the key (%s) of the table under the view: make one there", list)
+		wrong.advise("no unique index is on exactly the key (%s) of the table under the view: make one there", list)
 	} else {
-		m.add(uniqueIndexSQL(t, found).String(), "no unique index on the key (%s) has a predicate that follows from the one that ConflictWhere gives, %s", list, show(t.Where))
+		wrong.add(uniqueIndexSQL(t, found).String(), "no unique index on the key (%s) has a predicate that follows from the one that ConflictWhere gives, %s", list, show(t.Where))
 	}
-	return m.err()
+	return wrong.err()
 }
 
 // noArbiter is what the server says of a conflict target that no unique index

@@ -1,9 +1,11 @@
 package pgdest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -132,4 +134,31 @@ func (p *plan) rowError(i, c int, err error) error {
 	e := dest.RowErrorf(i, col.name, "", "column %s: %w", col.name, err)
 	e.SQLState, e.Hint = rowHint(err, p.shape.columns[col.name].typ)
 	return e
+}
+
+// withSeq returns what COPY is to read of b, which encoded has unless it is
+// empty, with the sequence numbers of the rows as a further field.
+func (p *plan) withSeq(b *tuple.Batch, encoded []byte) []byte {
+	rest := encoded[min(len(p.header()), len(encoded)):]
+	out := make([]byte, 0, max(int(b.Bytes()), len(encoded))+len(copyHeader)+len(copyTrailer)+b.Len()*20)
+	out = append(out, p.header()...)
+	for i := range b.Rows {
+		var row []byte
+		switch {
+		case p.text:
+			n := bytes.IndexByte(rest, '\n')
+			row, rest = rest[:n], rest[n+1:]
+			out = append(strconv.AppendInt(append(append(out, row...), '\t'), b.Rows[i].Seq, 10), '\n')
+			continue
+		case len(encoded) > 0:
+			n := 2 + len(tuple.Key(rest, len(p.columns)))
+			row, rest = rest[:n], rest[n:]
+		default:
+			row = b.Tuple(i)
+		}
+		out = append(tuple.AppendHeader(out, len(p.columns)+1), tuple.Fields(row)...)
+		out = binary.BigEndian.AppendUint32(out, 8)
+		out = binary.BigEndian.AppendUint64(out, uint64(b.Rows[i].Seq))
+	}
+	return append(out, p.trailer()...)
 }

@@ -27,13 +27,13 @@ func TestServerErrorNamesTheRow(t *testing.T) {
 			"domain", `CREATE DOMAIN d AS bigint CHECK (VALUE >= 0); ALTER TABLE files ALTER size TYPE d`,
 			"a",
 			row{badKey, "b", int64(-1)},
-			"23514", 1234, 1234,
+			"23514", 1234, -1,
 		},
 		{
 			"enum", `CREATE TYPE e AS ENUM ('a'); ALTER TABLE files ALTER name TYPE e USING name::e`,
 			"a",
 			row{badKey, "b", nil},
-			"22P02", 1234, 1234,
+			"22P02", 1234, -1,
 		},
 		{"JSON", `ALTER TABLE files ALTER name TYPE json USING name::json`, "1", row{badKey, "{", nil}, "22P02", 1234, 1234},
 		{

@@ -227,11 +227,3 @@ func regtype(typ string) string {
 	}
 	return "'" + name + "'::regtype, " + mods[mod]
 }
-
-func tupleColumns(t *dest.Table) []tuple.Column {
-	columns := make([]tuple.Column, len(t.Columns))
-	for i := range columns {
-		columns[i] = t.Columns[i].Column
-	}
-	return columns
-}

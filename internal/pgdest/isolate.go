@@ -91,7 +91,9 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 		begin = sqltext.SQL{}
 	}
 	hints, trend := s.fashion.hints()
-	if p.whole != nil { // a constraint may be about a column that the rows leave out
+	if p.whole != nil || len(p.inexact) > 0 {
+		// A constraint may be about a column that the rows leave out; and where
+		// it is not known which keys are one, rows stay in their order.
 		hints, trend = nil, false
 	}
 	first := isolateRows
@@ -99,7 +101,7 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 		first = b.Len()
 	}
 	res.RoundTrips++
-	if err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate(hints, first)), &tuple.Batch{}, encoded); err != nil {
+	if _, err := copyFrom(ctx, pg, sqltext.Statements(begin, p.isolate(hints, first)), &tuple.Batch{}, encoded); err != nil {
 		return nil, err
 	}
 	res.RoundTrips++

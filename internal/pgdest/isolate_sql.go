@@ -38,16 +38,21 @@ const (
 //
 // Constraints are checked when they are declared to be. If some that are
 // deferred are violated in the end, all is done again with immediate ones.
-func isolateSQL(t *dest.Table, s *shape, f form, columnDefs, columns sqltext.SQL, c copyForm, hints []string, first int) sqltext.SQL {
-	temp := tempName(s, sqltext.Format(placeColumn+", {}", columnDefs))
+//
+// inOrder is for rows of which it is not known which are of one key: none is
+// written after one that came later, and each alone, since a statement updates no
+// row twice.
+func isolateSQL(m *mover, f form, inOrder bool, hints []string, first int) sqltext.SQL {
+	columnDefs, columns := m.bareColumns(), m.columns()
+	temp := tempName(m.s, sqltext.Format(placeColumn+", {}", columnDefs))
 	source := sqltext.Name("pg_temp", temp)
 	return sqltext.Statements(
 		sqltext.Const("SET LOCAL client_min_messages = warning"),
-		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ("+placeColumn+" pg_catalog.int4, {}) ON COMMIT DELETE ROWS", sqltext.Ident(temp), columnDefs),
+		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ("+placeColumn+" pg_catalog.int4, {}) {}", sqltext.Ident(temp), columnDefs, onCommit(m.temp.brief)),
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
 	detail pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
-		c.sql(source, sqltext.Format(placeColumn+", {}", columns)),
-		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(t, s, f, source, columns, hints, first).String())))
+		m.copy.sql(source, sqltext.Format(placeColumn+", {}", columns)),
+		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(m, f, source, inOrder, hints, first).String())))
 }
 
 // refusedSQL are the rows that isolateSQL left.
@@ -55,19 +60,24 @@ var refusedSQL = sqltext.Const("SELECT place, code, message, detail, constr, col
 
 // isolateProgram is the PL/pgSQL of isolateSQL. The columns of the table win over
 // variables of the same name, which therefore have names of their own.
-func isolateProgram(t *dest.Table, s *shape, f form, source, columns sqltext.SQL, hints []string, first int) sqltext.SQL {
+func isolateProgram(m *mover, f form, source sqltext.SQL, inOrder bool, hints []string, first int) sqltext.SQL {
 	var fields []sqltext.SQL
-	for _, c := range t.Columns {
+	for _, c := range m.t.Columns {
 		fields = append(fields, sqltext.Format(`"memdbwriter row".{} AS {}`, sqltext.Ident(c.Name), sqltext.Ident(c.Name)))
 	}
 	store := func(from sqltext.SQL) sqltext.SQL {
-		if t.Policy == dest.InsertOnly {
-			return insertSQL(t, s, columns, from)
+		if m.t.Policy == dest.InsertOnly {
+			return m.insert(from, sqltext.SQL{})
 		}
-		return f.sql(t, s, columns, from)
+		return sqlOf(f.sql(m, from))
 	}
 	one := store(sqltext.Format(`(SELECT {}) AS n`, sqltext.Join(", ", fields...)))
-	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, columns))
+	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, m.columns()))
+	before, again := part, sqltext.Const("true")
+	if inOrder {
+		again = sqltext.Const("false")
+		before = sqltext.Format(`FOREACH "memdbwriter row" IN ARRAY "memdbwriter part" LOOP {}; END LOOP`, one)
+	}
 	return sqltext.Format(`#variable_conflict use_column
 DECLARE
 	"memdbwriter rows" {}[];
@@ -126,7 +136,7 @@ BEGIN
 							EXCEPTION WHEN OTHERS THEN
 								GET STACKED DIAGNOSTICS "memdbwriter code" = RETURNED_SQLSTATE, "memdbwriter message" = MESSAGE_TEXT,
 									"memdbwriter detail" = PG_EXCEPTION_DETAIL, "memdbwriter constr" = CONSTRAINT_NAME, "memdbwriter column" = COLUMN_NAME;
-								"memdbwriter again" := pg_catalog.left("memdbwriter code", 2) OPERATOR(pg_catalog.<>) '22'
+								"memdbwriter again" := {} AND pg_catalog.left("memdbwriter code", 2) OPERATOR(pg_catalog.<>) '22'
 									AND "memdbwriter code" OPERATOR(pg_catalog.<>) '23502' AND "memdbwriter code" OPERATOR(pg_catalog.<>) '23514';
 								INSERT INTO `+refusedTable+` VALUES ("memdbwriter row".`+placeColumn+`, "memdbwriter code", "memdbwriter message",
 									"memdbwriter detail", "memdbwriter constr", "memdbwriter column", "memdbwriter again");
@@ -157,6 +167,6 @@ BEGIN
 			END IF;
 		END;
 	END LOOP;
-END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(s, source, hints),
-		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, part, sqltext.Int(isolateRows))
+END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(m.s, source, hints),
+		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, again, before, sqltext.Int(isolateRows))
 }

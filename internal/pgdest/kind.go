@@ -119,7 +119,7 @@ func compareRouting(m *mismatches, t *dest.Table, s *shape) {
 
 // compareIdentity asks for what updates of a published table need.
 func compareIdentity(m *mismatches, t *dest.Table, s *shape) {
-	if set, _ := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return name }); set.Empty() || s.traits.unidentified == "" {
+	if set, _ := (&mover{t: t, s: s}).updated(); len(set) == 0 || s.traits.unidentified == "" {
 		return
 	}
 	if s.kind == "p" {

@@ -1,9 +1,11 @@
 package pgdest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
@@ -28,18 +30,26 @@ var openGauss = &dialect{
 		" WHERE g.adrelid" + eq + "a.attrelid AND g.adnum" + eq + "a.attnum AND g.adgencol" + eq + "'s')"),
 	facts: sqltext.Const("SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')"),
 
-	traits:       openGaussTraits,
+	traits: openGaussTraits,
+	// Its row-level security does not concern COPY, and refuses ON DUPLICATE KEY,
+	// for which another form is taken.
+	rowSecurity: sqltext.Const("false"),
+	// Collations of mode B ignore case or blanks at the end.
+	deterministic: sqltext.Const("NOT (pg_catalog.right(co.collname::pg_catalog.text, 3)" + eq + "'_ci'" +
+		" OR pg_catalog.right(co.collname::pg_catalog.text, 4)" + eq + "'_bin')"),
+
 	transactions: openGaussTransactions,
+	differ:       differByText,
 
 	anyKey: true,
 	// CREATE INDEX IF NOT EXISTS on an index that exists leaves a session of
 	// 5.0 without the right to make temporary tables.
 	freshAfterDDL: true,
 	forms: []form{
-		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("EXCLUDED.{}", name) })},
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(excluded)},
 		// With the plugin dolphin.
-		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("VALUES({})", name) })},
-		{sql: updateAndInsert, overtakes: true},
+		{fits: onlyUniqueKey, guard: sameUniqueIndexes, sql: onDuplicateKey(valuesOf)},
+		{sql: updateAndInsert, last: lastNew, overtakes: true},
 	},
 }
 
@@ -63,7 +73,7 @@ func onlyUniqueKey(t *dest.Table, s *shape) bool {
 			return false
 		}
 	}
-	return len(s.keys) > 0 && len(s.keysOn(keyNames(t))) == len(s.keys)
+	return len(s.keys) > 0 && len(s.arbiters(t)) == len(s.keys)
 }
 
 // sameUniqueIndexes divides by zero if the unique indexes are not those that
@@ -79,43 +89,56 @@ func sameUniqueIndexes(s *shape) sqltext.SQL {
 		failUnless(same), sqltext.Literal(s.relation().String()))
 }
 
-// onDuplicateKey is the form that has named for the name of a value of the
-// row that was not inserted.
-func onDuplicateKey(named func(name sqltext.SQL) sqltext.SQL) func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	return func(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-		sql := sqltext.Format("{} ON DUPLICATE KEY UPDATE ", insertSQL(t, s, columns, source))
-		set, where := updates(t, s, named)
-		if set.Empty() {
-			return sqltext.Format("{}NOTHING", sql)
+// onDuplicateKey is the form that has value for a value of the row that was not
+// inserted. A row that need not be written is left out: it would cost a number
+// of a sequence.
+func onDuplicateKey(value func(dest.Column) sqltext.SQL) func(m *mover, source sqltext.SQL) []statement {
+	return func(m *mover, source sqltext.SQL) []statement {
+		sql := sqltext.Format("{} ON DUPLICATE KEY UPDATE ", m.insert(source, m.absent(m.unchangedRow())))
+		if set, _ := m.updated(); len(set) == 0 {
+			return []statement{{sqltext.Format("{}NOTHING", sql), written}}
 		}
-		return sqltext.Format("{}{} WHERE {}", sql, set, where)
+		return []statement{{sqltext.Format("{}{} WHERE {}", sql, m.set(value), m.due(value)), written}}
 	}
 }
 
+func valuesOf(c dest.Column) sqltext.SQL { return sqltext.Format("VALUES({})", sqltext.Ident(c.Name)) }
+
 // updateAndInsert is the form for any table: it finds the rows by their keys
 // and not by an index.
-func updateAndInsert(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	var same, values []sqltext.SQL
-	for i, c := range t.Columns {
-		name := sqltext.Ident(c.Name)
-		values = append(values, sqltext.Format("n.{}", name))
-		if i < t.Keys {
-			same = append(same, sqltext.Format("t.{} = n.{}", name, name))
-		}
-	}
-	found := sqltext.Join(" AND ", same...)
-	var looked, update sqltext.SQL
-	if len(s.keysOn(keyNames(t))) > 0 {
+func updateAndInsert(m *mover, source sqltext.SQL) []statement {
+	var all []statement
+	if len(m.s.arbiters(m.t)) > 0 {
 		// Rows are looked up in the index: to read the whole table seems
 		// cheaper to the server, which takes every page for one on the disk.
-		looked = sqltext.Const("SET LOCAL enable_hashjoin = off;\nSET LOCAL enable_mergejoin = off")
+		all = append(all, statement{sql: sqltext.Const("SET LOCAL enable_hashjoin = off")}, statement{sql: sqltext.Const("SET LOCAL enable_mergejoin = off")})
 	}
-	if set, where := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("n.{}", name) }); !set.Empty() {
-		update = sqltext.Format("UPDATE {} AS t SET {} FROM {} AS n WHERE {} AND {}", s.relation(), set, source, found, where)
+	if set, _ := m.updated(); len(set) > 0 {
+		all = append(all, statement{m.update(source), written})
 	}
-	return sqltext.Statements(looked, update,
-		sqltext.Format("INSERT INTO {} ({}) SELECT {} FROM {} AS n WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})",
-			s.relation(), columns, sqltext.Join(", ", values...), source, s.relation(), found))
+	absent := sqltext.Format("NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})", m.s.relation(), m.match())
+	return append(all, statement{m.insert(source, absent), written})
+}
+
+// differByText compares the columns one by one, by operators that are named:
+// the server has none for the bytes of a row.
+func differByText(s *shape, columns []dest.Column, value func(dest.Column) sqltext.SQL) sqltext.SQL {
+	parts := make([]sqltext.SQL, len(columns))
+	for i, c := range columns {
+		stored, given := sqltext.Format("t.{}", sqltext.Ident(c.Name)), value(c)
+		as := sqltext.Const(`::pg_catalog.text COLLATE "C"`)
+		if slices.Contains(exactOperators, s.columns[c.Name].typ.OID) {
+			as = sqltext.SQL{}
+		}
+		parts[i] = sqltext.Format("({} IS NULL)"+ne+"({} IS NULL) OR {}{}"+ne+"{}{}", stored, given, stored, as, given, as)
+	}
+	return sqltext.Format("({})", sqltext.Join(" OR ", parts...))
+}
+
+// exactOperators are types of which different values are never equal.
+var exactOperators = []uint32{
+	pgtype.BoolOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.UUIDOID, pgtype.ByteaOID,
+	pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID,
 }
 
 // fromOpenGauss tells an error of openGauss, which lacks the severity that is

@@ -161,8 +161,8 @@ func (s *Sink) identify(ctx context.Context, pg *pgconn.PgConn, res *dest.Result
 // asked for.
 func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.Batch, encoded []byte, res *dest.Result) error {
 	r := receipt{server: p.server}
-	sql := p.direct
-	if p.server != (server{}) {
+	begun := p.server != (server{})
+	if begun {
 		res.RoundTrips++
 		f, err := queryRow(ctx, pg, beginSQL, "xi")
 		if err == nil {
@@ -175,10 +175,8 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 			rollBack(ctx, pg, res)
 			return err
 		}
-		sql = sqltext.Statements(sql, sqltext.Const("COMMIT"))
 	}
-	res.RoundTrips++
-	err := copyFrom(ctx, pg, sql, b, encoded)
+	_, err := s.runOnce(ctx, pg, p, p.direct, start{create: true, begun: begun}, b, encoded, res)
 	if err != nil && (pg.IsClosed() || unknownOutcome(err)) {
 		s.doubts.add(&doubt{first: b.Rows[0].Seq, last: b.Rows[b.Len()-1].Seq, n: b.Len(), receipt: r})
 		err = fmt.Errorf("it is not known whether the batch got in, which is found out before it is written again: %w", err)

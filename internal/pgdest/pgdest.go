@@ -6,11 +6,13 @@
 //
 //   - direct: COPY straight into the table. The faster way, and the right one
 //     when every key of the batch is new.
-//   - upsert: COPY into a temporary table, then one INSERT ... SELECT ... ON
-//     CONFLICT, or what the dialect has for it. It takes any batch, and leaves
-//     rows that would not change untouched.
+//   - upsert: COPY into a temporary table, then INSERT ... SELECT ... ON
+//     CONFLICT, with an UPDATE before it while most rows change, or what the
+//     dialect has for it. It takes any batch, and leaves out rows that would not
+//     change.
 //
-// Both are one string of SQL in the simple protocol. The server runs such a
+// Both are one string of SQL in the simple protocol, unless rows have to be
+// counted on the way (see way.counted). The server runs such a
 // string as one transaction, and nothing of it stays behind in the session,
 // whatever fails: that is as fast as it gets on a distant server, and works
 // behind a proxy that hands out sessions for single transactions.

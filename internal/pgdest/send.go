@@ -22,6 +22,19 @@ func execute(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL) error {
 	return err
 }
 
+// affected runs statements and returns how many rows each of them changed.
+func affected(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL) ([]int64, error) {
+	results, err := pg.Exec(ctx, sql.String()).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]int64, len(results))
+	for i, r := range results {
+		counts[i] = r.CommandTag.RowsAffected()
+	}
+	return counts, nil
+}
+
 // parse asks the server whether it takes a statement, which is not executed.
 func parse(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL) error {
 	_, err := pg.Prepare(ctx, "", sql.String(), nil)

@@ -16,9 +16,9 @@ import (
 func TestStatementsAreSentInOnePlace(t *testing.T) {
 	sends := strings.Fields("Exec ExecParams ExecPrepared Prepare CopyFrom CopyTo SendQuery SendBatch")
 	mayUse := map[string]string{
-		"check.go Program": "the DDL of a table that is to be created", "plan.go Program": "the type of a column, as the server prints it",
-		"target.go Program": "the predicate of a conflict target, which is the program's option",
-		"sql.go Program":    "the type of a column, as the program's tag or this package has it",
+		"check.go Program":  "the DDL of a table that is to be created",
+		"target.go Program": "the predicate of a conflict target, which is the program's option", "upsert.go Program": "the same",
+		"sql.go Program": "the type of a column, as the program's tag or this package has it",
 	}
 	files, err := os.ReadDir(".")
 	if err != nil {
@@ -69,15 +69,17 @@ func TestStatementsAreSentInOnePlace(t *testing.T) {
 // neither panics nor takes what is not there.
 func FuzzCatalogueAnswer(f *testing.F) {
 	const (
-		relation = "1,public,files,r,t,t,db,me,t,t,"
-		column   = "id,bigint,20,-1,f,f,t,f,,f,1,20,t,t,t,,f"
+		relation = "1,public,files,r,t,t,db,me,t,t,f,f,"
+		column   = "id,bigint,20,-1,f,pg_catalog,int8,t,f,,f,1,20,0,f,t,t,t,f"
 		traits   = "1,,f,,f,f,"
+		part     = "7,1,pg_catalog,=,pg_catalog,<,f,,,t"
 	)
-	whole := relation + "\n--\n" + column + "\n--\n1,1,t,t,files_pkey,7,t,t,f,\n--\n" + traits
+	whole := relation + "\n--\n" + column + "\n--\n1,1,t,t,files_pkey,7,t,t,f,\n--\n" + traits + "\n--\n" + part
 	f.Add(whole)
 	f.Add(strings.Replace(whole, "\n1,1,", "\n9,1 2,", 1))
-	f.Add(relation + "\n--\nid,bigint\n--\n--\n" + traits)
-	f.Add(",,,,,,,,,,\n--\n--\n--\n")
+	f.Add(strings.Replace(whole, "\n7,1,", "\n8,1,", 1))
+	f.Add(relation + "\n--\nid,bigint\n--\n--\n" + traits + "\n--\n" + part)
+	f.Add(",,,,,,,,,,,,\n--\n--\n--\n--\n")
 	f.Fuzz(func(t *testing.T, answer string) {
 		var results []*pgconn.Result
 		for _, part := range strings.Split(answer, "--\n") {
@@ -95,7 +97,7 @@ func FuzzCatalogueAnswer(f *testing.F) {
 			}
 			results = append(results, r)
 		}
-		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds, traitKinds})
+		answers, err := readResults(results, []string{relationKinds, columnKinds, keyKinds, traitKinds, partKinds})
 		if answer == whole && err != nil {
 			t.Fatalf("a whole answer is not read, so that nothing is tested: %v", err)
 		}

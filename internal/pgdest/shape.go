@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
@@ -21,6 +20,7 @@ type shape struct {
 	version     string // what openGauss says of itself
 	mode        string // and its compatibility mode: A, B, C or PG
 	exists      bool
+	oid         uint32
 	kind        string // pg_class.relkind
 	schema      string
 	name        string
@@ -31,6 +31,8 @@ type shape struct {
 	programs    bool   // may tell the rows of a batch apart by a program of ours
 	database    string
 	user        string
+	rowSecurity bool // policies decide which rows the user may see and write
+	triggers    bool // a BEFORE trigger may change a row, or cancel it
 	columns     map[string]column
 	order       []string // the names of columns, in the table's order
 	keys        []uniqueKey
@@ -41,19 +43,21 @@ type shape struct {
 }
 
 type column struct {
-	number    int64
-	typeOID   uint32         // of the declared type
-	declared  string         // the type as declared, domains and modifiers included
-	base      string         // the type that decides the binary form, without modifiers
-	typ       transcode.Type // the type that decides the binary form
-	citext    bool
-	notNull   bool
-	defaulted bool   // has a default, or an identity
-	identity  string // "a": GENERATED ALWAYS AS IDENTITY, "d": BY DEFAULT
-	generated bool   // GENERATED ALWAYS AS (expression)
-	insert    bool   // privileges of the user
-	read      bool
-	update    bool
+	number     int64
+	typeOID    uint32         // of the declared type
+	declared   string         // the type as declared, domains and modifiers included, for people
+	typ        transcode.Type // the type that decides the form of the values
+	typeSchema string         // its name
+	typeName   string
+	collation  uint32
+	notNull    bool
+	defaulted  bool   // has a default, or an identity
+	sequence   bool   // the default takes a number of a sequence
+	identity   string // "a": GENERATED ALWAYS AS IDENTITY, "d": BY DEFAULT
+	generated  bool   // GENERATED ALWAYS AS (expression)
+	insert     bool   // privileges of the user
+	read       bool
+	update     bool
 }
 
 // always is the identity of a column that takes the program's values only if a
@@ -69,23 +73,18 @@ type uniqueKey struct {
 	immediate   bool // not of a deferrable constraint, which ON CONFLICT refuses
 	constraint  bool // there is a constraint of the same name
 	expressions bool
-	predicate   string // as the server prints it, for people; empty: on every row
+	predicate   string             // as the server prints it, for people; empty: on every row
+	parts       map[string]keyPart // by column
 }
 
 // partial tells whether some rows are not in the index.
 func (k uniqueKey) partial() bool { return k.predicate != "" }
 
-// comparedAsText tells whether IS DISTINCT FROM needs the text of the values:
-// the type has no equality, one that is not identity (citext), or one that
-// compares areas or lengths (the geometric types).
-func (c column) comparedAsText() bool {
-	switch c.typ.OID {
-	case pgtype.JSONOID, pgtype.XMLOID, pgtype.PointOID, pgtype.LsegOID, pgtype.PathOID,
-		pgtype.BoxOID, pgtype.PolygonOID, pgtype.LineOID, pgtype.CircleOID:
-		return true
-	}
-	const jsonpath, firstOfUsers = 4072, 16384
-	return c.citext || c.typ.OID == jsonpath || c.typ.OID >= firstOfUsers && !c.typ.Text
+// keyPart is how an index compares a column.
+type keyPart struct {
+	equal, less   sqltext.SQL // operators, with their schemas
+	collate       sqltext.SQL // empty for the default collation
+	deterministic bool        // texts are equal only if their bytes are
 }
 
 // relation is the quoted name of the table as it was found.
@@ -104,6 +103,28 @@ func (s *shape) keysOn(columns []string) []uniqueKey {
 	return keys
 }
 
+// takesNumbers tells whether a row that is inserted takes a number of a sequence,
+// which an attempt in vain takes too.
+func (s *shape) takesNumbers(t *dest.Table) bool {
+	for name, c := range s.columns {
+		if c.sequence && !hasColumn(t, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// deterministic tells whether texts of the column are equal only if their bytes
+// are, to every unique index.
+func (s *shape) deterministic(column string) bool {
+	for _, k := range s.keys {
+		if part, ok := k.parts[column]; ok && !part.deterministic {
+			return false
+		}
+	}
+	return true
+}
+
 // inPrimaryKey tells whether a column is part of the primary key.
 func (s *shape) inPrimaryKey(name string) bool {
 	return slices.ContainsFunc(s.keys, func(k uniqueKey) bool { return k.primary && slices.Contains(k.columns, name) })
@@ -111,20 +132,21 @@ func (s *shape) inPrimaryKey(name string) bool {
 
 // What the catalogue's answers are made of.
 const (
-	relationKinds = "osssbbssbbs"
-	columnKinds   = "ssoibbbbsbiobbbsb"
+	relationKinds = "osssbbssbbbbs"
+	columnKinds   = "ssoibssbbsbioobbbbb"
 	keyKinds      = "isbbsobbbs"
+	partKinds     = "oissssbssb"
 	factKinds     = "ss"
 )
 
-// readShape reads the shape of a table, in one round trip.
-func readShape(ctx context.Context, conn *pgconn.PgConn, t *dest.Table) (*shape, error) {
+// readShape reads the shape of the table of a name, in one round trip.
+func readShape(ctx context.Context, conn *pgconn.PgConn, schema, name string) (*shape, error) {
 	d := dialectOf(conn)
-	kinds := []string{relationKinds, columnKinds, keyKinds, traitKinds}
+	kinds := []string{relationKinds, columnKinds, keyKinds, traitKinds, partKinds}
 	if !d.facts.Empty() {
 		kinds = append(kinds, factKinds)
 	}
-	answers, err := query(ctx, conn, catalogueSQL(t, d), kinds...)
+	answers, err := query(ctx, conn, catalogueSQL(schema, name, d), kinds...)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +165,7 @@ func newShape(d *dialect, answers [][]record) (*shape, error) {
 		}
 	}
 	s.setRelation(answers[0][0])
-	for _, records := range answers[4:] {
+	for _, records := range answers[5:] {
 		for _, r := range records {
 			s.setFacts(r)
 		}
@@ -164,29 +186,43 @@ func newShape(d *dialect, answers [][]record) (*shape, error) {
 		if n < 0 || n > int64(len(inKey)) {
 			return nil, fmt.Errorf("%w: an index of %d columns on %.40q", errAnswer, n, r[1])
 		}
-		k := uniqueKey{primary: r.is(2), immediate: r.is(3), index: r[4], oid: r.oid(5), valid: r.is(6), constraint: r.is(7), expressions: r.is(8), predicate: r[9]}
+		k := uniqueKey{
+			primary: r.is(2), immediate: r.is(3), index: r[4], oid: r.oid(5), valid: r.is(6), constraint: r.is(7), expressions: r.is(8), predicate: r[9],
+			parts: map[string]keyPart{},
+		}
 		for _, number := range inKey[:n] {
 			k.columns = append(k.columns, numbers[number])
 		}
 		slices.Sort(k.columns)
 		s.keys = append(s.keys, k)
 	}
+	for _, r := range answers[4] {
+		i := slices.IndexFunc(s.keys, func(k uniqueKey) bool { return k.oid == r.oid(0) })
+		if i < 0 {
+			continue // made since the query for the indexes
+		}
+		part := keyPart{equal: sqltext.Operator(r[2], r[3]), less: sqltext.Operator(r[4], r[5]), deterministic: r.is(9)}
+		if r.is(6) {
+			part.collate = sqltext.Format(" COLLATE {}", sqltext.Name(r[7], r[8]))
+		}
+		s.keys[i].parts[numbers[r[1]]] = part
+	}
 	return s, nil
 }
 
 func (s *shape) setRelation(r record) {
-	s.exists, s.schema, s.name, s.kind = r[0] != "", r[1], r[2], r[3]
+	s.exists, s.oid, s.schema, s.name, s.kind = r[0] != "", r.oid(0), r[1], r[2], r[3]
 	s.schemaUsage, s.mayTemp = r.is(4), r.is(5)
 	s.database, s.user, s.hasSchema = r[6], r[7], r.is(8)
-	s.programs, s.lookalike = r.is(9), r[10]
+	s.programs, s.rowSecurity, s.triggers, s.lookalike = r.is(9), r.is(10), r.is(11), r[12]
 }
 
 func readColumn(r record) (name string, c column) {
 	return r[0], column{
-		declared: r[1],
-		typ:      transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4), Parts: r.is(16)},
-		citext:   r.is(5), notNull: r.is(6), defaulted: r.is(7), identity: r[8], generated: r.is(9),
-		number: r.int(10), typeOID: r.oid(11), insert: r.is(12), read: r.is(13), update: r.is(14),
-		base: r[15],
+		declared:   r[1],
+		typ:        transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4), Parts: r.is(18)},
+		typeSchema: r[5], typeName: r[6], notNull: r.is(7), defaulted: r.is(8), identity: r[9], generated: r.is(10),
+		number: r.int(11), typeOID: r.oid(12), collation: r.oid(13), sequence: r.is(14) || r[9] != "",
+		insert: r.is(15), read: r.is(16), update: r.is(17),
 	}
 }

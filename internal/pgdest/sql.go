@@ -1,8 +1,6 @@
 package pgdest
 
 import (
-	"slices"
-
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqltext"
 )
@@ -10,31 +8,42 @@ import (
 // This file holds the SQL, as PostgreSQL has it. What another product of its
 // family has differently is in the dialect.
 
-// catalogueSQL reads the shape of a table in one round trip: four results,
-// all but the first without rows when there is no such table, and the dialect's
-// facts. Without a schema the table is found through the search path. See
-// readShape for the columns.
-func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
-	where := sqltext.Const("pg_catalog.pg_table_is_visible(c.oid)")
-	schema := sqltext.Const("COALESCE(pg_catalog.current_schema(), '')")
-	if t.Schema != "" {
-		schema = sqltext.Literal(t.Schema)
-		where = sqltext.Format("n.nspname"+eq+"{}", schema)
+// catalogueSQL reads the shape of a table in one round trip: five results, the
+// last four without rows when there is no such table, and the dialect's facts.
+// See newShape for the columns.
+//
+// Without a schema the table is the first of that name along the search path
+// that is not a temporary one: an application that shares the session may have
+// one of the same name.
+func catalogueSQL(schema, name string, d *dialect) sqltext.SQL {
+	tables := sqltext.Const(`pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid` + eq + `c.relnamespace
+			AND c.relkind` + ne + `ALL ('{i,I,S,L,t,c}') AND c.relpersistence` + ne + `'t'`)
+	var home, within, from sqltext.SQL
+	if schema == "" {
+		home = sqltext.Const("COALESCE(pg_catalog.current_schema(), '')")
+		within = sqltext.Const("n.nspname" + eq + "ANY (pg_catalog.current_schemas(false))")
+		from = sqltext.Format(`{} AND c.oid`+eq+`(SELECT c.oid FROM
+			(SELECT pg_catalog.unnest(pg_catalog.current_schemas(false)) AS name,
+				pg_catalog.generate_series(1, pg_catalog.array_upper(pg_catalog.current_schemas(false), 1)) AS place) path
+			JOIN ({}) ON true AND n.nspname`+eq+`path.name AND c.relname`+eq+`{} ORDER BY path.place LIMIT 1)`,
+			tables, tables, sqltext.Literal(name))
+	} else {
+		home = sqltext.Literal(schema)
+		within = sqltext.Format("n.nspname"+eq+"{}", home)
+		from = sqltext.Format(`{} AND {} AND c.relname`+eq+`{}`, tables, within, sqltext.Literal(name))
 	}
-	from := sqltext.Format(`pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid`+eq+`c.relnamespace AND c.relname`+eq+`{}
-			AND c.relkind`+ne+`ALL ('{i,I,S,L,t,c}') AND {}`, sqltext.Literal(t.Name), where)
 
 	relation := sqltext.Format(`SELECT c.oid, c.nspname, c.relname, c.relkind,
 			pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
 			pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
 			pg_catalog.current_database(), current_user,
-			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{}),
-			{},
-			CASE WHEN c.oid IS NULL THEN (SELECT pg_catalog.min(c.relname::pg_catalog.text)
-				FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid`+eq+`c.relnamespace
+			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{}), {}, {},
+			EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid`+eq+`c.oid
+				AND g.tgenabled`+ne+`'D' AND (g.tgtype OPERATOR(pg_catalog.&) 3::pg_catalog.int2)`+eq+`3 AND (g.tgtype OPERATOR(pg_catalog.&) 20::pg_catalog.int2)`+ne+`0),
+			CASE WHEN c.oid IS NULL THEN (SELECT pg_catalog.min(c.relname::pg_catalog.text) FROM {}
 				WHERE pg_catalog.lower(c.relname::pg_catalog.text)`+eq+`pg_catalog.lower({}) AND c.relkind`+eq+`ANY ('{r,p,v,f}') AND {}) END
 		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`,
-		schema, d.programs, sqltext.Literal(t.Name), where, from)
+		home, d.programs, d.rowSecurity, tables, sqltext.Literal(name), within, from)
 
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.
@@ -47,14 +56,19 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 			FROM chain d JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+eq+`'d'
 		)
 		SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.oid, d.typmod,
-			t.typtype`+eq+`'e' OR t.typcategory`+eq+`'S' AND t.typlen`+ne+`1, t.typname`+eq+`'citext', d.required, d.defaulted,
-			{}, {}, a.attnum, a.atttypid,
+			t.typtype`+eq+`'e' OR t.typcategory`+eq+`'S' AND t.typlen`+ne+`1, tn.nspname, t.typname, d.required, d.defaulted,
+			{}, {}, a.attnum, a.atttypid, a.attcollation,
+			EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_depend p ON p.objid`+eq+`f.oid
+				JOIN pg_catalog.pg_class q ON q.oid`+eq+`p.refobjid AND q.relkind`+eq+`'S'
+				WHERE f.adrelid`+eq+`c.oid AND f.adnum`+eq+`a.attnum AND p.classid`+eq+`'pg_catalog.pg_attrdef'::pg_catalog.regclass
+					AND p.refclassid`+eq+`'pg_catalog.pg_class'::pg_catalog.regclass),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'), pg_catalog.format_type(t.oid, NULL),
+			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
 			t.typtype`+eq+`ANY ('{c,r,m}') OR t.typcategory`+eq+`'A'
 		FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid
 			JOIN chain d ON d.attnum`+eq+`a.attnum JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+ne+`'d'
+			JOIN pg_catalog.pg_namespace tn ON tn.oid`+eq+`t.typnamespace
 		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, from)
 
 	// Upserts find a row by the plain ones, which are on columns and on every
@@ -66,7 +80,26 @@ func catalogueSQL(t *dest.Table, d *dialect) sqltext.SQL {
 		WHERE i.indisunique
 		ORDER BY i.indexrelid`, from)
 
-	return sqltext.Statements(relation, columns, keys, traitsSQL(d, from), d.facts)
+	// How an index compares the values of a column: the operators of its
+	// family for the type that it is made for, which the types of the column
+	// are read as.
+	parts := sqltext.Format(`SELECT k.indexrelid, k.attnum, en.nspname, eo.oprname, ln.nspname, lo.oprname,
+			COALESCE(k.collation`+gt+`0 AND co.collname`+ne+`'default', false), cn.nspname, co.collname, COALESCE({}, true)
+		FROM (SELECT i.indexrelid, i.indkey[i.n] AS attnum, i.indclass[i.n] AS class, i.indcollation[i.n] AS collation, i.n
+			FROM (SELECT x.indexrelid, x.indkey, x.indclass, x.indcollation,
+					pg_catalog.generate_series(0, x.indnkeyatts OPERATOR(pg_catalog.-) 1) AS n
+				FROM {} JOIN pg_catalog.pg_index x ON x.indrelid`+eq+`c.oid WHERE x.indisunique) i) k
+			JOIN pg_catalog.pg_opclass oc ON oc.oid`+eq+`k.class
+			JOIN pg_catalog.pg_amop ea ON ea.amopfamily`+eq+`oc.opcfamily AND ea.amoplefttype`+eq+`oc.opcintype
+				AND ea.amoprighttype`+eq+`oc.opcintype AND ea.amopstrategy`+eq+`3
+			JOIN pg_catalog.pg_operator eo ON eo.oid`+eq+`ea.amopopr JOIN pg_catalog.pg_namespace en ON en.oid`+eq+`eo.oprnamespace
+			JOIN pg_catalog.pg_amop la ON la.amopfamily`+eq+`oc.opcfamily AND la.amoplefttype`+eq+`oc.opcintype
+				AND la.amoprighttype`+eq+`oc.opcintype AND la.amopstrategy`+eq+`1
+			JOIN pg_catalog.pg_operator lo ON lo.oid`+eq+`la.amopopr JOIN pg_catalog.pg_namespace ln ON ln.oid`+eq+`lo.oprnamespace
+			LEFT JOIN pg_catalog.pg_collation co ON co.oid`+eq+`k.collation LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid`+eq+`co.collnamespace
+		ORDER BY k.indexrelid, k.n`, d.deterministic, from)
+
+	return sqltext.Statements(relation, columns, keys, traitsSQL(d, from), parts, d.facts)
 }
 
 // Operators of pg_catalog by their full names: an unqualified one would be
@@ -85,31 +118,37 @@ func failUnless(condition sqltext.SQL) sqltext.SQL {
 	return sqltext.Format("1 OPERATOR(pg_catalog./) ({})::pg_catalog.int4", condition)
 }
 
-// directSQL is the direct way. Its two statements run as one transaction.
-//
-// The second one divides by zero if the columns no longer have the types that
-// the tuples were made for, or if an index on the key is gone. The server would
-// not always notice: the bytes of a bigint are a well-formed numeric, double
-// precision or timestamp as well, and mean another value; and without the index
-// a known key is just another row. It follows the COPY, whose lock keeps both
-// as they are until the end of the transaction.
-func directSQL(t *dest.Table, s *shape, columns sqltext.SQL, c copyForm) sqltext.SQL {
+// checkSQL divides by zero if the table is not the one that the plan was made
+// for, if the columns no longer have the types that the tuples were made for, or
+// if an index on the key is gone. The server would not always notice: the bytes
+// of a bigint are a well-formed numeric, double precision or timestamp as well,
+// and mean another value; and without the index a known key is just another row.
+// A statement that locks the table keeps all that as it is until the end of the
+// transaction; it is one that comes before or, if lock is set, this one.
+func checkSQL(t *dest.Table, s *shape, lock bool) sqltext.SQL {
 	var types []sqltext.SQL
 	for _, c := range t.Columns {
-		types = append(types, sqltext.Format("attname"+eq+"{} AND atttypid"+eq+"{}", sqltext.Literal(c.Name), sqltext.Int(s.columns[c.Name].typeOID)))
+		got := s.columns[c.Name]
+		types = append(types, sqltext.Format("attname"+eq+"{} AND atttypid"+eq+"{} AND attcollation"+eq+"{}",
+			sqltext.Literal(c.Name), sqltext.Int(got.typeOID), sqltext.Int(got.collation)))
 	}
 	var keys []uint32
 	for _, k := range s.arbiters(t) {
 		keys = append(keys, k.oid)
 	}
-	check := sqltext.Format("SELECT {} FROM pg_catalog.pg_attribute WHERE attrelid"+eq+"{}::pg_catalog.regclass AND NOT attisdropped AND ({})",
-		failUnless(sqltext.Format("pg_catalog.count(*)"+eq+"{}", sqltext.Int(len(types)))),
-		sqltext.Literal(s.relation().String()), sqltext.Join(" OR ", types...))
+	oid := sqltext.Int(s.oid)
+	check := sqltext.Format("SELECT {} FROM pg_catalog.pg_attribute WHERE attrelid"+eq+"{} AND NOT attisdropped AND ({})"+
+		" AND {}::pg_catalog.regclass::pg_catalog.oid"+eq+"{}",
+		failUnless(sqltext.Format("pg_catalog.count(*)"+eq+"{}", sqltext.Int(len(types)))), oid,
+		sqltext.Join(" OR ", types...), sqltext.Literal(s.relation().String()), oid)
 	if len(keys) > 0 {
 		check = sqltext.Format("{} AND {}"+eq+"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indexrelid"+eq+"ANY (ARRAY[{}]::pg_catalog.oid[]))",
 			check, sqltext.Int(len(keys)), sqltext.Ints(keys...))
 	}
-	return sqltext.Statements(c.sql(s.relation(), columns), check)
+	if lock {
+		check = sqltext.Format("{} AND (SELECT pg_catalog.count(*) FROM {} WHERE false)"+eq+"0", check, s.relation())
+	}
+	return check
 }
 
 // columnList are the columns that are written, as SQL.
@@ -128,89 +167,6 @@ func keyNames(t *dest.Table) []string {
 		names = append(names, c.Name)
 	}
 	return names
-}
-
-// upsertSQL is the upsert way. Its statements run as one transaction; the last
-// of them are the form's.
-//
-// The temporary table stays in the session, empty between transactions; where
-// it is missing it is made, which is cheaper than to ask. The notice that it
-// exists already is kept from the caller's notice handler.
-//
-// The SELECT needs no ORDER BY: COPY filled an empty table page by page in the
-// order of the batch, and a scan of a temporary table reads it from the first
-// page to the last, by one process. So concurrent writers lock the rows of the
-// destination in the order of the keys, whichever way they take, and deadlocks
-// are rare. (Rows of very different sizes may change places with their
-// neighbours; a deadlock is retried.) A sort on the server would follow its
-// collation and not the order of the direct way.
-func upsertSQL(t *dest.Table, s *shape, f form, temp string, columnDefs, columns sqltext.SQL, c copyForm) sqltext.SQL {
-	source := sqltext.Name("pg_temp", temp)
-	sql := sqltext.Statements(
-		sqltext.Const("SET LOCAL client_min_messages = warning"),
-		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS", sqltext.Ident(temp), columnDefs),
-		c.sql(source, columns),
-		f.sql(t, s, columns, source))
-	if f.guard != nil {
-		sql = sqltext.Statements(sql, f.guard(s))
-	}
-	return sql
-}
-
-// insertSQL inserts the rows of source into the table, which is called t.
-func insertSQL(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	var overriding sqltext.SQL
-	for _, c := range t.Columns {
-		if s.columns[c.Name].identity == always {
-			overriding = sqltext.Const(" OVERRIDING SYSTEM VALUE") // as COPY does
-		}
-	}
-	return sqltext.Format("INSERT INTO {} AS t ({}){} SELECT {} FROM {}", s.relation(), columns, overriding, columns, source)
-}
-
-// onConflict is PostgreSQL's form of the upsert.
-func onConflict(t *dest.Table, s *shape, columns, source sqltext.SQL) sqltext.SQL {
-	sql := sqltext.Format("{} ON CONFLICT {} DO ", insertSQL(t, s, columns, source), conflictTarget(t, s))
-	set, where := updates(t, s, func(name sqltext.SQL) sqltext.SQL { return sqltext.Format("EXCLUDED.{}", name) })
-	if set.Empty() {
-		return sqltext.Format("{}NOTHING", sql)
-	}
-	return sqltext.Format("{}UPDATE SET {} WHERE {}", sql, set, where)
-}
-
-// updated tells whether an upsert changes a column.
-func updated(t *dest.Table, c dest.Column) bool {
-	return t.Policy == dest.Update && !c.InsertOnly && !slices.Contains(keyNames(t), c.Name)
-}
-
-// updates says what an upsert changes in a stored row, called t, and on what
-// condition; named makes the name of a column that of its new value. Both are
-// empty if nothing is ever changed.
-func updates(t *dest.Table, s *shape, named func(name sqltext.SQL) sqltext.SQL) (set, where sqltext.SQL) {
-	var sets, changed []sqltext.SQL
-	for _, c := range t.Columns[t.Keys:] {
-		if !updated(t, c) {
-			continue
-		}
-		name := sqltext.Ident(c.Name)
-		sets = append(sets, sqltext.Format("{} = {}", name, named(name)))
-		if c.Passive {
-			continue
-		}
-		var cast sqltext.SQL
-		if s.columns[c.Name].comparedAsText() {
-			cast = sqltext.Const("::pg_catalog.text")
-		}
-		changed = append(changed, sqltext.Format("t.{}{} IS DISTINCT FROM {}{}", name, cast, named(name), cast))
-	}
-	if len(changed) == 0 {
-		return sqltext.SQL{}, sqltext.SQL{}
-	}
-	where = sqltext.Format("({})", sqltext.Join(" OR ", changed...))
-	if t.Guard != "" {
-		where = sqltext.Format("t.{} IS NOT TRUE AND {}", sqltext.Ident(t.Guard), where)
-	}
-	return sqltext.Join(", ", sets...), where
 }
 
 // createSQL are the statements that make the table when its owner gave none.

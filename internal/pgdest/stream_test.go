@@ -73,7 +73,8 @@ func TestNothingReadsABatchAfterItsWriteHasReturned(t *testing.T) {
 	}
 	returned := make(chan error)
 	go func() {
-		returned <- copyFrom(context.Background(), pg, sqltext.Const("COPY big (t) FROM STDIN (FORMAT binary)"), b, nil)
+		_, err := copyFrom(context.Background(), pg, sqltext.Const("COPY big (t) FROM STDIN (FORMAT binary)"), b, nil)
+		returned <- err
 	}()
 	<-conn.begun
 	conn.Conn.Close() // the server has gone

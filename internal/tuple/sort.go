@@ -10,7 +10,7 @@ import (
 // columns every row stays where it is. It does not allocate, and a batch in
 // order costs one pass.
 func (o KeyOrder) Sort(b *Batch) (repeated bool) {
-	if len(o) == 0 || o.ascending(b) {
+	if len(o) == 0 || o.Ascending(b) {
 		return false
 	}
 	slices.SortFunc(b.Rows, func(x, y Span) int {
@@ -19,7 +19,7 @@ func (o KeyOrder) Sort(b *Batch) (repeated bool) {
 		}
 		return cmp.Compare(x.Seq, y.Seq)
 	})
-	return !o.ascending(b)
+	return !o.Ascending(b)
 }
 
 // SortUnique sorts the rows of b by key and leaves, for each key, only the one
@@ -46,8 +46,8 @@ func (o KeyOrder) CompareSpans(b *Batch, x, y Span) int {
 	return o.Compare(b.Data[x.Off:], b.Data[y.Off:])
 }
 
-// ascending reports whether each row's key is above the one before.
-func (o KeyOrder) ascending(b *Batch) bool {
+// Ascending reports whether each row's key is above the one before.
+func (o KeyOrder) Ascending(b *Batch) bool {
 	for i := 1; i < len(b.Rows); i++ {
 		if o.CompareSpans(b, b.Rows[i-1], b.Rows[i]) >= 0 {
 			return false

@@ -28,6 +28,7 @@
 package tuple
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -206,6 +207,19 @@ func (b *Batch) Uniform() []*Batch {
 		parts[at].Rows = append(parts[at].Rows, b.Rows[i])
 	}
 	return parts
+}
+
+// UniformRuns cuts b where the rows begin to leave out other fields than the one
+// before, so that all of them stay in their order. The parts share b's memory.
+func (b *Batch) UniformRuns() (runs []*Batch) {
+	from := 0
+	for i := 1; i <= b.Len(); i++ {
+		if i == b.Len() || !bytes.Equal(Absences(b.Tuple(i)), Absences(b.Tuple(from))) {
+			runs = append(runs, b.Slice(from, i))
+			from = i
+		}
+	}
+	return runs
 }
 
 // Next splits the first field off fields, the part of a tuple after its field

@@ -1,0 +1,435 @@
+package pgdest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/memdbwriter/memdbwriter/internal/dest"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
+)
+
+// keyValue is a table of a key and a text.
+func keyValue(typ tuple.Type) *dest.Table {
+	return &dest.Table{Name: "keyed", Keys: 1, Columns: []dest.Column{col("k", typ), col("v", tuple.Text)}}
+}
+
+// Which of several rows are one is the database's to say: the last one that
+// arrived is stored, and the others are counted.
+func TestKeysThatTheDatabaseHoldsEqual(t *testing.T) {
+	server := pgtest.Start(t)
+	server.Open(t).Exec(t, "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog")
+	for name, c := range map[string]struct {
+		typ   string
+		keys  []any // all equal
+		more  string
+		canon tuple.Type
+	}{
+		"citext":      {typ: "citext", keys: []any{"b", "B"}},
+		"char(n)":     {typ: "char(3)", keys: []any{"a ", "a"}},
+		"ICU":         {typ: `text COLLATE ci`, keys: []any{"abc", "ABC", "Abc"}, more: "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"},
+		"uuid":        {typ: "uuid", keys: []any{"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"}},
+		"numeric":     {typ: "numeric", keys: []any{"1.0", "1.00"}},
+		"integer":     {typ: "integer", keys: []any{"7", " 07"}},
+		"inet":        {typ: "inet", keys: []any{"10.0.0.1", "10.0.0.1/32"}},
+		"date":        {typ: "date", keys: []any{time.Unix(1e9, 0), time.Unix(1e9+9, 0)}, canon: tuple.Timestamptz},
+		"seconds":     {typ: "timestamptz(0)", keys: []any{time.Unix(1e9, 1e6), time.Unix(1e9, 2e6)}, canon: tuple.Timestamptz},
+		"negative 0":  {typ: "float8", keys: []any{"0", "-0"}},
+		"domain":      {typ: "dom", keys: []any{"x", "X"}, more: "CREATE DOMAIN dom AS citext"},
+		"ordinary":    {typ: "text", keys: []any{"x"}},
+		"upper bound": {typ: "varchar(3)", keys: []any{"abc"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, policy := range []dest.Policy{dest.Update, dest.Ignore} {
+				db := server.Open(t)
+				db.Exec(t, c.more+"; CREATE TABLE keyed (k "+c.typ+" PRIMARY KEY, v text NOT NULL)")
+				table := keyValue(tuple.Text)
+				if c.canon != 0 {
+					table = keyValue(c.canon)
+				}
+				table.Policy = policy
+				s := open(t, db.URL, table)
+				check(t, s)
+				inexact, known := s.InexactKeys()
+				if !known || (len(inexact) > 0) != (len(c.keys) > 1) {
+					t.Fatalf("inexact: %v %v", inexact, known)
+				}
+				want := "0"
+				n := 0
+				for range 3 {
+					var rows []row
+					for _, k := range c.keys {
+						rows = append(rows, row{k, fmt.Sprint(n)})
+						if policy == dest.Update {
+							want = fmt.Sprint(n)
+						}
+						n++
+					}
+					// Sorted by key the last one may come first: numbers decide.
+					b := batch(rows...)
+					for i, j := 0, len(b.Rows)-1; i < j; i, j = i+1, j-1 {
+						b.Rows[i], b.Rows[j] = b.Rows[j], b.Rows[i]
+					}
+					res, err := s.Write(context.Background(), b)
+					if err != nil || res.Superseded != len(c.keys)-1 {
+						t.Fatalf("%+v %v", res, err)
+					}
+					equal(t, db.Rows(t, "SELECT v FROM keyed"), want)
+				}
+				// A row that was refused before is no reason to overwrite.
+				_, err := s.Insert(context.Background(), batch(row{c.keys[0], "old"}))
+				if e := asError(t, err); e.Class != dest.ClassRow || e.SQLState != uniqueViolation {
+					t.Fatalf("class %v: %v", e.Class, e)
+				}
+				equal(t, db.Rows(t, "SELECT v FROM keyed"), want)
+			}
+		})
+	}
+}
+
+// The same where COPY reads text, and where the session decides how it reads it:
+// values of a user's type are those of known settings, and triggers see the
+// session's own, also of rows without a key.
+func TestKeysThatAreEqualWhereCopyReadsText(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TYPE span AS (of date, cost money); CREATE TABLE style (seen text);
+		CREATE TABLE keyed (k numeric PRIMARY KEY, v text[]); CREATE TABLE spans (k numeric PRIMARY KEY, v span); CREATE TABLE lines (k numeric, v span);
+		CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO style VALUES (current_setting('DateStyle')); RETURN NEW; END $$;
+		CREATE TRIGGER note AFTER INSERT ON spans FOR EACH ROW EXECUTE FUNCTION note(); CREATE TRIGGER note AFTER INSERT ON lines FOR EACH ROW EXECUTE FUNCTION note()`)
+	for _, name := range []string{"keyed", "spans", "lines"} {
+		table := keyValue(tuple.Text)
+		if table.Name = name; name == "lines" {
+			table.Policy, table.Keys = dest.InsertOnly, 0
+		}
+		v, want := []string{"{\"a\tb\"}", "{\"c\nd\"}"}, "{\"c\nd"
+		if name != "keyed" {
+			v, want = []string{"(2024-01-02,1.5)", "(2024-03-04,$2.50)"}, "(2024-03-04,"
+		}
+		s := open(t, db.URL+"&options=-c%20DateStyle%3DSQL%2CDMY", table)
+		for range 2 {
+			if res := write(t, s, row{"1.0", v[0]}, row{"1.00", v[1]}); name != "lines" && res.Superseded != 1 {
+				t.Errorf("%s: %+v", name, res)
+			}
+		}
+		if got := db.Rows(t, "SELECT v FROM "+name+" ORDER BY v DESC LIMIT 1"); !strings.HasPrefix(got[0], want) {
+			t.Errorf("%s: stored %v", name, got)
+		}
+	}
+	equal(t, db.Rows(t, "SELECT DISTINCT seen FROM style"), "SQL, DMY")
+	db.Exec(t, "ALTER TABLE spans ALTER v TYPE text; ALTER TABLE lines ALTER v TYPE text; DROP TYPE span")
+}
+
+// 500 rows of one day are one transaction, and what the oldest row of a key
+// brings for new rows only stays.
+func TestManyRowsOfOneKey(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, "CREATE TABLE days (day date PRIMARY KEY, first int, n int)")
+	s := open(t, db.URL, &dest.Table{Name: "days", Keys: 1, Columns: []dest.Column{
+		col("day", tuple.Timestamptz), col("first", tuple.Int4, "insertonly"), col("n", tuple.Int4),
+	}})
+	var rows []row
+	for i := range 500 {
+		rows = append(rows, row{time.Unix(1e9+int64(i), 0), int32(i), int32(i)})
+	}
+	check(t, s)
+	before := db.Rows(t, "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+	res := write(t, s, rows...)
+	if res.Superseded != 499 || res.RoundTrips > 4 {
+		t.Errorf("%+v, from %v", res, before)
+	}
+	equal(t, db.Rows(t, "TABLE days"), "2001-09-09|0|499")
+}
+
+// Every change is seen, also one that the type's equality does not see.
+func TestChangeThatEqualityDoesNotSee(t *testing.T) {
+	server := pgtest.Start(t)
+	server.Open(t).Exec(t, "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog")
+	for name, c := range map[string]struct{ typ, from, to, more string }{
+		"citext":   {typ: "citext", from: "readme", to: "README"},
+		"ICU":      {typ: "text COLLATE ci", from: "abc", to: "ABC", more: "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"},
+		"interval": {typ: "interval", from: "24:00:00", to: "1 day"},
+		"numeric":  {typ: "numeric", from: "1.0", to: "1.00"},
+		"json":     {typ: "json", from: `{"a":1}`, to: `{"a": 1}`},
+		"zero":     {typ: "float8", from: "0", to: "-0"},
+		"enum":     {typ: "mood", from: "sad", to: "ok", more: "CREATE TYPE mood AS ENUM ('sad', 'ok')"},
+		"xml":      {typ: "xml", from: "<a/>", to: "<a />"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := server.Open(t)
+			db.Exec(t, c.more+"; CREATE TABLE keyed (k text PRIMARY KEY, v "+c.typ+")")
+			s := open(t, db.URL, keyValue(tuple.Text))
+			for _, v := range []string{c.from, c.to, c.to, c.from} {
+				write(t, s, row{"k", v})
+				stored := db.Rows(t, "SELECT v::text, xmin FROM keyed")
+				write(t, s, row{"k", v})
+				equal(t, db.Rows(t, "SELECT v::text, xmin FROM keyed"), stored...)
+				if got, _, _ := strings.Cut(stored[0], "|"); got != db.Rows(t, "SELECT '"+v+"'::"+strings.Fields(c.typ)[0])[0] {
+					t.Errorf("%s is stored as %s", v, got)
+				}
+			}
+		})
+	}
+}
+
+// The table is the one of the first look, whatever the session's search path and
+// temporary tables are by then; one that takes its place is taken with a warning.
+func TestTableStaysTheOneOfTheFirstLook(t *testing.T) {
+	db := pgtest.Open(t)
+	other := db.Schema + "_other"
+	db.Exec(t, filesDDL+"; CREATE SCHEMA "+other+"; CREATE TABLE "+other+"."+filesDDL[len("CREATE TABLE "):])
+	t.Cleanup(func() { db.Exec(t, "DROP SCHEMA "+other+" CASCADE") })
+	config, err := pgxpool.ParseConfig(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	app := func(sql string) {
+		t.Helper()
+		if _, err := pool.Exec(context.Background(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := &bytes.Buffer{}
+	bound, err := FromPool(pool).Bind(files(), slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bound.(*Sink)
+	app("CREATE TEMPORARY TABLE files (id bigint PRIMARY KEY, name text NOT NULL, size bigint)")
+	check(t, s)
+	write(t, s, row{int64(1), "a", nil})
+	app("SET search_path = " + other + ", " + db.Schema)
+	s.plan.Store(nil)
+	write(t, s, row{int64(1), "b", nil})
+	write(t, s, row{int64(2), "b", nil})
+	equal(t, db.Rows(t, "SELECT id, name FROM files ORDER BY id"), "1|b", "2|b")
+	equal(t, db.Rows(t, "SELECT id FROM "+other+".files"))
+	if strings.Contains(log.String(), "another table") {
+		t.Errorf("log: %s", log)
+	}
+	db.Exec(t, "ALTER TABLE files RENAME TO files_old; "+filesDDL)
+	insist(t, s, batch(row{int64(3), "c", nil}))
+	equal(t, db.Rows(t, "SELECT id, name FROM files ORDER BY id"), "3|c")
+	if !strings.Contains(log.String(), "another table") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// A row that is as it was costs no number of a sequence, no WAL, and no call of
+// a trigger.
+func TestUnchangedRowCostsNothing(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE files (serial serial, id bigint PRIMARY KEY, name text NOT NULL, size bigint)`)
+	s := open(t, db.URL, files())
+	var rows []row
+	for i := range 500 {
+		rows = append(rows, row{int64(i), "name of a file", int64(i)})
+	}
+	state := func() (sequence, wal string) {
+		f := strings.Split(db.Rows(t, "SELECT last_value, pg_current_wal_insert_lsn() FROM files_serial_seq")[0], "|")
+		return f[0], f[1]
+	}
+	write(t, s, rows...)
+	numbers, _ := state()
+	if numbers != "500" {
+		t.Errorf("500 new rows took %s numbers", numbers)
+	}
+	write(t, s, rows...) // the change of phase
+	numbers, _ = state()
+	db.Exec(t, "VACUUM files")
+	db.Exec(t, "CHECKPOINT")
+	_, from := state()
+	const repeats = 4
+	for range repeats {
+		write(t, s, rows...)
+	}
+	after, to := state()
+	if after != numbers {
+		t.Errorf("%s numbers of the sequence, before %s", after, numbers)
+	}
+	wal := db.Rows(t, "SELECT ('"+to+"'::pg_lsn - '"+from+"'::pg_lsn)::bigint < "+fmt.Sprint(10*len(rows)*repeats))
+	equal(t, wal, "t")
+
+	db.Exec(t, `CREATE TABLE calls (n int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO calls VALUES (1); IF NEW.size = 7 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER note BEFORE INSERT OR UPDATE ON files FOR EACH ROW EXECUTE FUNCTION note()`)
+	check(t, s)
+	s.plan.Store(nil)
+	write(t, s, rows...)
+	write(t, s, rows...)
+	equal(t, db.Rows(t, "SELECT count(*) FROM calls"), "0")
+
+	// Cancelled rows are counted, whatever the way.
+	for _, direct := range []bool{false, true} {
+		if s.choice.succeeded(); !direct {
+			s.choice.conflicted()
+		}
+		res := write(t, s, row{int64(1000), "n", int64(7)}, row{int64(1001), "n", int64(7)})
+		if res.Skipped != 2 || (res.Way == dest.Direct) != direct {
+			t.Errorf("cancelled rows: %+v", res)
+		}
+	}
+	res := write(t, s, row{int64(1), "other", int64(7)}, row{int64(2), "other", int64(2)}, row{int64(3), "name of a file", int64(3)})
+	if res.Skipped != 1 {
+		t.Errorf("a cancelled row, a changed one, one as it was: %+v", res)
+	}
+	lines := open(t, db.URL, func() *dest.Table { f := files(); f.Policy, f.Keys = dest.InsertOnly, 0; return f }())
+	if res := write(t, lines, row{int64(2000), "n", int64(7)}, row{int64(2001), "n", int64(8)}); res.Skipped != 1 {
+		t.Errorf("insert-only: %+v", res)
+	}
+}
+
+// Where policies decide COPY is refused, and rows go in all the same.
+func TestRowSecurity(t *testing.T) {
+	server := pgtest.Start(t)
+	withPlainRole(t, server)
+	for _, policy := range []dest.Policy{dest.Update, dest.InsertOnly} {
+		db := server.Open(t)
+		db.Exec(t, "GRANT ALL ON SCHEMA "+db.Schema+" TO plain; "+filesDDL+`; INSERT INTO files VALUES (99, 'hidden', -1);
+			GRANT ALL ON files TO plain; ALTER TABLE files ENABLE ROW LEVEL SECURITY;
+			CREATE POLICY p ON files USING (size > 0) WITH CHECK (size > 0)`)
+		table := files()
+		if table.Policy = policy; policy == dest.InsertOnly {
+			table.Keys = 0
+		}
+		s := open(t, asPlain(db), table)
+		check(t, s)
+		write(t, s, row{int64(1), "a", int64(1)})
+		if policy == dest.Update {
+			write(t, s, row{int64(1), "b", int64(2)})
+			if e := refused(t, s, row{int64(99), "b", int64(2)}); e.Class != dest.ClassRow {
+				t.Errorf("a row that the policy hides: class %v: %v", e.Class, e)
+			}
+		}
+		if e := refused(t, s, row{int64(2), "b", int64(-2)}); e.Class != dest.ClassRow {
+			t.Errorf("a row outside the policy: class %v: %v", e.Class, e)
+		}
+	}
+}
+
+// A session that rests keeps nobody from changing types, and a batch costs no
+// DDL.
+func TestTemporaryTableIsInNobodysWay(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE keyed (k varchar(4) PRIMARY KEY, v mood)`)
+	s := open(t, db.URL, keyValue(tuple.Text))
+	for _, v := range []string{"a", "b"} {
+		write(t, s, row{v, "sad"})
+		write(t, s, row{v, "sad"})
+	}
+	db.Exec(t, `CREATE TYPE mood2 AS ENUM ('sad', 'ok'); ALTER TABLE keyed ALTER v TYPE mood2 USING v::text::mood2; DROP TYPE mood`)
+	insist(t, s, batch(row{"a", "ok"}))
+	equal(t, db.Rows(t, "SELECT k, v FROM keyed ORDER BY k"), "a|ok", "b|sad")
+	if e := refused(t, s, row{"a", "nothing"}); e.Class != dest.ClassRow {
+		t.Errorf("no value of the type: %v: %v", e.Class, e)
+	}
+	s.choice.conflicted()
+	if p := s.plan.Load(); !hasTemporaryOf(t, s, p.few.temp.name) {
+		t.Error("the session is not known to have the temporary table")
+	}
+}
+
+func hasTemporaryOf(t *testing.T, s *Sink, name string) bool {
+	conn, err := s.db.pool.Acquire(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	return hasTemporary(conn.Conn().PgConn(), name)
+}
+
+// Nothing that somebody planted in a schema of the search path runs as the
+// writer: operators of the writer's statements are named with their schema.
+func TestPlantedOperatorsAreNotCalled(t *testing.T) {
+	server := pgtest.Start(t)
+	for name, typ := range map[string]string{"text": "text", "varchar": "varchar(40)", "citext": "ext.citext", "enum": "mood"} {
+		t.Run(name, func(t *testing.T) {
+			db := server.Open(t)
+			db.Exec(t, "CREATE SCHEMA IF NOT EXISTS ext; CREATE EXTENSION IF NOT EXISTS citext SCHEMA ext; CREATE TYPE mood AS ENUM ('sad', 'ok')")
+			db.Exec(t, "CREATE TABLE keyed (serial serial, k "+typ+" PRIMARY KEY, v text NOT NULL); CREATE TABLE files_only (k "+typ+", v text)")
+			// On the connections of the writer everything that is not named falls
+			// into the trap; the test's own connection has the usual path.
+			config, err := pgxpool.ParseConfig(db.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.ConnConfig.RuntimeParams["search_path"] = db.Schema + ", pg_catalog"
+			trap := db.Schema
+			for _, types := range []string{
+				"text", "varchar", "name", "oid", "int2", "int4", "int8", "bool", `"char"`, "regclass", "regtype", "citext", "mood", "xid",
+			} {
+				planted := types
+				if types == "citext" {
+					planted = "ext.citext"
+				}
+				fn := "planted_" + strings.Trim(types, `"`)
+				db.Exec(t, "CREATE FUNCTION "+trap+"."+fn+"("+planted+", "+planted+") RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$")
+				for _, op := range []string{"=", "<>", "<", ">"} {
+					db.Exec(t, "CREATE OPERATOR "+trap+"."+op+" (FUNCTION = "+trap+"."+fn+", LEFTARG = "+planted+", RIGHTARG = "+planted+")")
+				}
+			}
+			for _, mixed := range [][2]string{{"oid", "int4"}, {"oid", "regclass"}, {"text", "timestamptz"}, {"name", "text"}, {"int8", "int4"}} {
+				fn := "planted_" + mixed[0] + "_" + mixed[1]
+				db.Exec(t, "CREATE FUNCTION "+trap+"."+fn+"("+mixed[0]+", "+mixed[1]+") RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$")
+				for _, op := range []string{"=", "<>", "<", "||"} {
+					db.Exec(t, "CREATE OPERATOR "+trap+"."+op+" (FUNCTION = "+trap+"."+fn+", LEFTARG = "+mixed[0]+", RIGHTARG = "+mixed[1]+")")
+				}
+			}
+			db.Exec(t, "CREATE FUNCTION "+trap+".count(int4) RETURNS int8 LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$")
+			pool, err := pgxpool.NewWithConfig(context.Background(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			if _, err := pool.Exec(context.Background(), "SELECT 'a'::text = 'b'::text"); err == nil || !strings.Contains(err.Error(), "planted") {
+				t.Fatalf("the trap does not work: %v", err)
+			}
+			for _, policy := range []dest.Policy{dest.Update, dest.Ignore, dest.InsertOnly} {
+				table := keyValue(tuple.Text)
+				if table.Policy = policy; policy == dest.InsertOnly {
+					table.Keys, table.Name = 0, "files_only"
+				}
+				bound, err := FromPool(pool).Bind(table, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := bound.(*Sink)
+				check(t, s)
+				for i := range 4 {
+					write(t, s, row{"ok", fmt.Sprint(i)})
+				}
+				if policy == dest.InsertOnly {
+					continue
+				}
+				p := s.plan.Load()
+				for _, w := range []*way{p.few, p.many, p.any} {
+					for i := range 3 {
+						b := batch(row{"ok", fmt.Sprint(w.temp.name, i)}, row{"sad", "x"})
+						if err := s.withConn(context.Background(), func(pg *pgconn.PgConn) error {
+							_, err := s.run(context.Background(), pg, p, w, b, nil, new(dest.Result))
+							return err
+						}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if _, err := s.Insert(context.Background(), batch(row{"ok", "old"})); asError(t, err).SQLState != uniqueViolation {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
