@@ -39,7 +39,7 @@ func (s *syncer) tryAgain(ctx context.Context) (room bool) {
 	defer s.setAgain()
 	full := func() bool { return s.store.Counts().FailedRows >= int64(s.cfg.MaxFailedRows) }
 	before := full()
-	if s.store.Counts().FailedRows == 0 || s.attempts > 0 && !before {
+	if s.tally.awake() != nil || s.store.Counts().FailedRows == 0 || s.attempts > 0 && !before {
 		return false
 	}
 	now := time.Now()

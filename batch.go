@@ -226,17 +226,28 @@ func (w *BatchDBWriter[T]) ForceSync(ctx context.Context) error {
 	if err := w.sync(ctx, ReasonForce); err != nil {
 		return err
 	}
-	return w.rejected()
+	return w.rejected(everyFailed)
 }
 
-// rejected returns the error of the failed rows, or nil if there are none. Called
-// with the turn.
-func (w *BatchDBWriter[T]) rejected() error {
-	states := map[string]int64{}
-	for i := range w.failed {
-		states[w.failed[i].SQLState]++
+// rejected returns the error of the failed rows among some, or nil if there are
+// none. Called with the turn.
+func (w *BatchDBWriter[T]) rejected(which selection) error {
+	failed := w.selected(which)
+	return w.failedRows(failed[:min(len(failed), maxListed)], statesOf(failed))
+}
+
+// selected returns the failed rows among some. Called with the turn.
+func (w *BatchDBWriter[T]) selected(which selection) []stage.Failure {
+	if which.all() {
+		return w.failed
 	}
-	return w.failedRows(w.failed[:min(len(w.failed), maxListed)], states)
+	var some []stage.Failure
+	for i := range w.failed {
+		if which.has(&w.failed[i]) {
+			some = append(some, w.failed[i])
+		}
+	}
+	return some
 }
 
 // Stop writes what is left and ends the writer. Its errors are those of
@@ -263,7 +274,7 @@ func (w *BatchDBWriter[T]) stop(ctx context.Context) error {
 	w.ended = true
 	err := w.sync(ctx, ReasonStop)
 	if err == nil {
-		err = w.rejected()
+		err = w.rejected(everyFailed)
 	}
 	w.stopErr = errors.Join(err, w.sink.Close())
 	w.tally.stop()
@@ -284,16 +295,12 @@ func (w *BatchDBWriter[T]) close() {
 
 // SyncErrors iterates over the rows that the destination refused, as
 // MemoryDBWriter.SyncErrors does. It sees the rows of the moment at which the
-// loop begins, and never waits.
+// loop begins, and never waits. After Stop it gives those that were left then.
 func (w *BatchDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 	return func(yield func(FailedRow[T], error) bool) {
 		w.mu.Lock()
-		failed, closed := w.failed, w.closed
+		failed := w.failed
 		w.mu.Unlock()
-		if closed {
-			yield(FailedRow[T]{}, ErrStopped)
-			return
-		}
 		for i := range failed {
 			row, err := failedRow(w.core, &w.rowTable, &failed[i])
 			if !yield(row, err) || err != nil {
@@ -306,29 +313,56 @@ func (w *BatchDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 // RetrySyncErrors tries every failed row once more, as
 // MemoryDBWriter.RetrySyncErrors does, after the rows that wait.
 func (w *BatchDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, err error) {
+	return w.retrySelected(ctx, everyFailed)
+}
+
+// RetryFailed is RetrySyncErrors for the failed rows with these sequence numbers,
+// as MemoryDBWriter.RetryFailed is.
+func (w *BatchDBWriter[T]) RetryFailed(ctx context.Context, seqs []int64) (stored int64, err error) {
+	return w.retrySelected(ctx, selectionOf(seqs))
+}
+
+func (w *BatchDBWriter[T]) retrySelected(ctx context.Context, which selection) (stored int64, err error) {
 	if err := w.take(ctx); err != nil {
 		return 0, err
 	}
 	defer w.done()
+	if which.none() {
+		return 0, nil
+	}
 	if err := w.drain(ctx, ReasonRetry); err != nil {
 		return 0, err
 	}
-	if stored, err = w.retryFailed(ctx); err != nil {
+	if stored, err = w.retryFailed(ctx, which); err != nil {
 		return stored, w.unsynced(w.SyncStatus(), w.destinationError(dest.AsError(err)))
 	}
-	return stored, w.rejected()
+	return stored, w.rejected(which)
 }
 
 // DiscardSyncErrors gives up all failed rows, as
 // MemoryDBWriter.DiscardSyncErrors does.
 func (w *BatchDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded int64, err error) {
+	return w.discardSelected(ctx, everyFailed)
+}
+
+// DiscardFailed is DiscardSyncErrors for the failed rows with these sequence
+// numbers, as MemoryDBWriter.DiscardFailed is.
+func (w *BatchDBWriter[T]) DiscardFailed(ctx context.Context, seqs []int64) (discarded int64, err error) {
+	return w.discardSelected(ctx, selectionOf(seqs))
+}
+
+func (w *BatchDBWriter[T]) discardSelected(ctx context.Context, which selection) (discarded int64, err error) {
 	if err := w.take(ctx); err != nil {
 		return 0, err
 	}
 	defer w.done()
-	discarded = int64(len(w.failed))
-	w.keys = newFailedKeys(w.keys.columns)
-	w.book(settlement{discarded: discarded, resolved: discarded}, nil)
+	var gone []int64
+	for _, f := range w.selected(which) {
+		gone = append(gone, f.Seq)
+	}
+	discarded = int64(len(gone))
+	w.keys.update(nil, gone)
+	w.book(settlement{discarded: discarded, resolved: discarded}, amend(w.failed, gone, nil))
 	return discarded, nil
 }
 

@@ -144,12 +144,12 @@ func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) 
 	return kept
 }
 
-// retryFailed tries the failed rows page by page.
-func (w *BatchDBWriter[T]) retryFailed(ctx context.Context) (stored int64, err error) {
+// retryFailed tries failed rows page by page.
+func (w *BatchDBWriter[T]) retryFailed(ctx context.Context, which selection) (stored int64, err error) {
 	var gone []int64
 	again := map[int64]stage.Failure{}
 	var sum settlement
-	for left := w.failed; len(left) > 0 && err == nil; {
+	for left := w.selected(which); len(left) > 0 && err == nil; {
 		page := failuresPage(left, w.cfg.SyncBatchSize)
 		left = left[len(page):]
 		var res retried

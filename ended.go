@@ -30,7 +30,7 @@ func (e *contextError) Unwrap() error { return e.err }
 // sentinels are what a writer says about itself.
 var sentinels = []error{
 	ErrConfig, ErrTable, ErrDestination, ErrBufferFull, ErrStopped, ErrUnsynced, ErrRowsFailed,
-	ErrStopInHook, ErrLocked, ErrRecovery, ErrTooManyFailed,
+	ErrStopInHook, ErrPaused, ErrLocked, ErrRecovery, ErrTooManyFailed,
 }
 
 // Is finds the cause.

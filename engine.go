@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type engine struct {
 	stopping sync.Once
 	stopped  chan struct{} // closed when stop is done
 	stopErr  error         // its result; read after stopped
+
+	left []stage.Failure // the failed rows at the end; read once the store is closed
 }
 
 // errEnded is the cause of the end of an engine's life.
@@ -154,6 +157,9 @@ func (e *engine) forceSync(ctx context.Context) error {
 	if e.front.isClosed() {
 		return ErrStopped
 	}
+	if err := e.awake(); err != nil && e.status().Pending > 0 {
+		return e.unsynced(e.status(), err)
+	}
 	upTo, err := e.drain(ctx, ReasonForce)
 	switch {
 	case err == nil:
@@ -239,14 +245,20 @@ func (e *engine) call(ctx context.Context, f func()) error {
 	return nil
 }
 
-// retryFailed is RetrySyncErrors. Rows are moved between two pages of failed
-// ones. Rows that fail meanwhile are left alone.
-func (e *engine) retryFailed(ctx context.Context) (stored int64, err error) {
+// retryFailed is RetrySyncErrors and RetryFailed. Rows are moved between two pages
+// of failed ones. Rows that fail meanwhile are left alone.
+func (e *engine) retryFailed(ctx context.Context, which selection) (stored int64, err error) {
+	if which.none() {
+		return 0, nil
+	}
 	within, cancel := e.within(ctx)
 	defer cancel()
-	page := &retriedPage{}
-	for first := true; first || page.more; first = false {
-		next := &retriedPage{after: page.last, upTo: page.upTo}
+	page := &retriedPage{last: which.before()}
+	for first := true; first || page.more && page.last < which.last(); first = false {
+		if err := e.awake(); err != nil {
+			return stored, e.unsynced(e.status(), err)
+		}
+		next := &retriedPage{after: page.last, upTo: page.upTo, due: which.has}
 		if err := e.call(within, func() { e.syncer.retryFailed(within, next) }); err != nil {
 			return stored, e.callError(ctx, err)
 		}
@@ -256,7 +268,7 @@ func (e *engine) retryFailed(ctx context.Context) (stored int64, err error) {
 			return stored, e.retryError(ctx, page.err)
 		}
 	}
-	return stored, e.failed(allRows)
+	return stored, e.failedOf(which)
 }
 
 // retryError says why failed rows were not tried.
@@ -271,15 +283,15 @@ func (e *engine) retryError(ctx context.Context, err error) error {
 	return e.unsynced(e.status(), public)
 }
 
-// discardFailed is DiscardSyncErrors.
-func (e *engine) discardFailed(ctx context.Context) (discarded int64, err error) {
+// discardFailed is DiscardSyncErrors and DiscardFailed.
+func (e *engine) discardFailed(ctx context.Context, which selection) (discarded int64, err error) {
 	within, cancel := e.within(ctx)
 	defer cancel()
 	result := make(chan error, 1)
 	var n int64
 	err = e.call(within, func() {
 		var err error
-		n, err = e.syncer.discardFailed()
+		n, err = e.syncer.discardFailed(which)
 		result <- err
 	})
 	if err != nil {
@@ -308,6 +320,66 @@ func (e *engine) failed(upTo int64) error {
 		return fmt.Errorf("%w: %d of %s, which cannot be counted: %w", ErrRowsFailed, count, e.table.String(), err)
 	}
 	return e.failedRows(page, states)
+}
+
+// failures returns the failed rows behind a number, page by page, also after Stop.
+func (e *engine) failures(after int64, limit int) ([]stage.Failure, error) {
+	page, err := e.store.Failures(after, limit)
+	if !errors.Is(err, stage.ErrClosed) {
+		return page, err
+	}
+	at, _ := slices.BinarySearchFunc(e.left, after+1, func(f stage.Failure, seq int64) int { return cmp.Compare(f.Seq, seq) })
+	return failuresPage(e.left[at:], limit), nil
+}
+
+// failedOf returns the failed rows among some, joined, or nil if there are none.
+func (e *engine) failedOf(which selection) error {
+	if which.all() {
+		return e.failed(allRows)
+	}
+	failed, err := e.selected(which)
+	if err != nil {
+		return fmt.Errorf("%w: some of %s, which cannot be listed: %w", ErrRowsFailed, e.table.String(), err)
+	}
+	return e.failedRows(failed[:min(len(failed), maxListed)], statesOf(failed))
+}
+
+// selected returns the failed rows among some, without their tuples but for the
+// first ones, which are listed.
+func (e *engine) selected(which selection) (failed []stage.Failure, err error) {
+	for after := which.before(); after < which.last(); {
+		page, err := e.store.Failures(after, pageRows)
+		if err != nil || len(page) == 0 {
+			return failed, err
+		}
+		after = page[len(page)-1].Seq
+		for i := range page {
+			if !which.has(&page[i]) {
+				continue
+			}
+			if len(failed) >= maxListed {
+				page[i].Tuple = nil
+			}
+			failed = append(failed, page[i])
+		}
+	}
+	return failed, nil
+}
+
+// keepFailures keeps the failed rows for those who ask after the end, when the
+// staging table is closed.
+func (e *engine) keepFailures() error {
+	for after := int64(0); ; {
+		page, err := e.store.Failures(after, pageRows)
+		if err != nil {
+			return fmt.Errorf("memdbwriter: failed rows of %s cannot be listed any more: %w", e.table.String(), err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		e.left = append(e.left, page...)
+		after = page[len(page)-1].Seq
+	}
 }
 
 func (e *engine) status() SyncStatus {

@@ -57,6 +57,11 @@ var (
 	// SQLSTATE and has the first one's error. SyncErrors lists all.
 	ErrRowsFailed = errors.New("memdbwriter: the destination refused rows")
 
+	// ErrPaused is wrapped, with ErrUnsynced if rows wait, by what would have to
+	// send rows while the writer is paused. The message has the reason that Pause
+	// was given.
+	ErrPaused = errors.New("memdbwriter: the writer is paused")
+
 	// ErrStopInHook is returned by Stop when it is called with the context that
 	// OnSync or another hook was called with: Stop waits until it has returned. Call
 	// it from another goroutine.

@@ -214,16 +214,22 @@ func (s *syncer) amend(gone []int64, again []stage.Failure) error {
 	return err
 }
 
-// discardFailed forgets every failed row.
-func (s *syncer) discardFailed() (discarded int64, err error) {
-	for {
-		page, err := s.store.Failures(0, s.cfg.SyncBatchSize)
+// discardFailed forgets failed rows.
+func (s *syncer) discardFailed(which selection) (discarded int64, err error) {
+	for after := which.before(); after < which.last(); {
+		page, err := s.store.Failures(after, s.cfg.SyncBatchSize)
 		if err != nil || len(page) == 0 {
 			return discarded, err
 		}
-		gone := make([]int64, len(page))
+		after = page[len(page)-1].Seq
+		var gone []int64
 		for i := range page {
-			gone[i] = page[i].Seq
+			if which.has(&page[i]) {
+				gone = append(gone, page[i].Seq)
+			}
+		}
+		if len(gone) == 0 {
+			continue
 		}
 		if err := s.amend(gone, nil); err != nil {
 			return discarded, err
@@ -233,4 +239,5 @@ func (s *syncer) discardFailed() (discarded int64, err error) {
 		s.front.settle(settlement{discarded: n, resolved: n})
 		discarded += n
 	}
+	return discarded, nil
 }

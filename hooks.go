@@ -179,6 +179,7 @@ type StateChange struct {
 	From, To State
 	Since    time.Time // when To began
 	Err      error     // why, if To is degraded or blocked
+	Reason   string    // what Pause was given, if To is paused
 	Merged   int64     // how many other changes lie between From and To
 }
 

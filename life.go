@@ -59,6 +59,7 @@ func (e *engine) shutDown(ctx context.Context) {
 	defer close(e.stopped)
 	e.front.close()
 	e.endCalls(ErrStopped)
+	e.resume()
 	_, err := e.drain(ctx, ReasonStop)
 	e.end(errEnded)
 	working := after(e.workers.Wait)
@@ -69,7 +70,8 @@ func (e *engine) shutDown(ctx context.Context) {
 	closed := after(func() {
 		<-working
 		<-saved
-		released <- errors.Join(e.disk.close(), e.sink.Close(), e.store.Close())
+		err := e.keepFailures()
+		released <- errors.Join(err, e.disk.close(), e.sink.Close(), e.store.Close())
 	})
 	e.tally.stop()
 	e.noteState()

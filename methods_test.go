@@ -95,6 +95,14 @@ var methods = []method[Writer[item]]{
 		_, err := w.DiscardSyncErrors(ctx)
 		return err
 	}},
+	{"RetryFailed", func(ctx context.Context, w Writer[item]) error {
+		_, err := w.RetryFailed(ctx, []int64{1, 2, 3})
+		return err
+	}},
+	{"DiscardFailed", func(ctx context.Context, w Writer[item]) error {
+		_, err := w.DiscardFailed(ctx, []int64{1, 2, 3})
+		return err
+	}},
 	{"SyncErrors", func(_ context.Context, w Writer[item]) error {
 		for _, err := range w.SyncErrors() {
 			if err != nil {
@@ -112,6 +120,12 @@ var methods = []method[Writer[item]]{
 var memoryMethods = []method[*MemoryDBWriter[item]]{
 	{"Persist", func(ctx context.Context, w *MemoryDBWriter[item]) error { return w.Persist(ctx) }},
 	{"Checkpoint", func(ctx context.Context, w *MemoryDBWriter[item]) error { _, err := w.Checkpoint(ctx); return err }},
+	{"Pause", func(_ context.Context, w *MemoryDBWriter[item]) error {
+		err := w.Pause("for a moment")
+		time.Sleep(time.Millisecond)
+		w.Resume()
+		return err
+	}},
 	{"Pending", func(ctx context.Context, w *MemoryDBWriter[item]) error {
 		for _, err := range w.Pending(ctx) {
 			if err != nil {
@@ -159,7 +173,7 @@ func soundStatus(s SyncStatus) error {
 
 // promised are the errors that a call may have when nothing is wrong with the
 // writer.
-var promised = []error{ErrStopped, ErrBufferFull, ErrUnsynced, ErrRowsFailed, context.DeadlineExceeded, context.Canceled, errHangs}
+var promised = []error{ErrStopped, ErrPaused, ErrBufferFull, ErrUnsynced, ErrRowsFailed, context.DeadlineExceeded, context.Canceled, errHangs}
 
 // callSoon calls a method with a context that ends soon, or has ended.
 func callSoon(t *testing.T, w Writer[item], m method[Writer[item]]) {

@@ -15,6 +15,8 @@ type Writer[T any] interface {
 	SyncErrors() iter.Seq2[FailedRow[T], error]
 	RetrySyncErrors(ctx context.Context) (stored int64, err error)
 	DiscardSyncErrors(ctx context.Context) (discarded int64, err error)
+	RetryFailed(ctx context.Context, seqs []int64) (stored int64, err error)
+	DiscardFailed(ctx context.Context, seqs []int64) (discarded int64, err error)
 	SyncStatus() SyncStatus
 	Stats() Stats
 	Stop(ctx context.Context) error

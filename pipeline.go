@@ -115,7 +115,7 @@ func (s *syncer) serve() {
 // topUp loads the next batch if it is due, and launches it if it may fly, as
 // long as both hold.
 func (s *syncer) topUp(ctx context.Context, g goal) error {
-	for {
+	for s.tally.awake() == nil {
 		if s.ready == nil {
 			if due, err := s.load(ctx, g); err != nil || !due {
 				return err
@@ -128,6 +128,7 @@ func (s *syncer) topUp(ctx context.Context, g goal) error {
 		s.flying = append(s.flying, s.ready)
 		s.ready = nil
 	}
+	return nil
 }
 
 // load makes the batch behind those that fly ready, and reports whether there

@@ -32,7 +32,7 @@ func (c *core) noteState() {
 	if now.State == c.states.last {
 		return
 	}
-	change := &StateChange{From: c.states.last, To: now.State, Since: now.Since}
+	change := &StateChange{From: c.states.last, To: now.State, Since: now.Since, Reason: now.PauseReason}
 	switch now.State {
 	case StateDegraded, StateBlocked:
 		change.Err = now.LastError

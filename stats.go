@@ -18,6 +18,7 @@ const (
 	StateDegraded State = "degraded" // the destination failed in a way that passes; trying again with growing pauses
 	StateBlocked  State = "blocked"  // the destination cannot take the rows until somebody mends it; trying again slowly
 	StateFull     State = "full"     // the limit on waiting rows is reached and Add waits
+	StatePaused   State = "paused"   // Pause was called: nothing is sent until Resume or Stop
 	StateStopped  State = "stopped"  // Stop was called
 )
 
@@ -46,6 +47,8 @@ type SyncStatus struct {
 
 	State State
 	Since time.Time // when State began
+	// PauseReason is what Pause was given, while the writer is paused.
+	PauseReason string
 
 	// OldestPending is for how long the oldest pending row has waited, 0 if none
 	// waits: never less than it has, and at most a sixteenth of SyncInterval more.
@@ -203,6 +206,8 @@ type tally struct {
 	since                        time.Time
 	running                      condition // a sync run is under way
 	diskFailed                   condition // disk is not nil
+	paused                       condition // nothing is sent
+	pauseReason                  string
 	lastSync, lastErrorAt        time.Time
 	lastCheckpoint               time.Time
 	checkpoints, checkpointBytes int64
@@ -331,7 +336,7 @@ func (t *tally) timeToDrain(rows int64) time.Duration {
 	switch rate := t.pace.perSecond(); {
 	case rows == 0:
 		return 0
-	case rate <= 0 || t.state != StateOK:
+	case rate <= 0 || t.state != StateOK || t.paused.on:
 		return -1
 	default:
 		return seconds(float64(rows) / rate)
@@ -388,6 +393,15 @@ func (t *tally) status(s SyncStatus, full condition) SyncStatus {
 	s.LastCheckpoint, s.DiskError = t.lastCheckpoint, t.disk
 	s.State, s.Since = t.state, t.since
 	s.TimeToDrain = t.timeToDrain(s.Pending)
+	switch {
+	case t.state == StateStopped:
+		return s
+	case t.paused.on:
+		s.State, s.Since, s.PauseReason = StatePaused, t.paused.since, t.pauseReason
+		return s
+	case t.paused.since.After(s.Since):
+		s.Since = t.paused.since
+	}
 	moving := t.running
 	if moving.on && s.Pending == 0 { // a run that ends has no rows on their way
 		moving = condition{since: t.lastSync}

@@ -72,7 +72,8 @@ type syncer struct {
 	stagedReady chan struct{}                                 // room for one signal
 	waiters     *waiters
 	arrivals    *arrivals
-	calls       chan func() // work on what belongs to the syncer, done between two batches
+	turned      chan struct{} // has room for one signal: a pause has begun or ended
+	calls       chan func()   // work on what belongs to the syncer, done between two batches
 
 	settled  int64
 	landed   []*batch // flushed and not settled
@@ -104,7 +105,7 @@ type syncer struct {
 
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
 	s := &syncer{
-		core: c, store: store, front: f, failed: newFailedKeys(c.table.ReplaceKeys()), stagedReady: make(chan struct{}, 1),
+		core: c, store: store, front: f, failed: newFailedKeys(c.table.ReplaceKeys()), stagedReady: make(chan struct{}, 1), turned: make(chan struct{}, 1),
 		waiters: newWaiters(), calls: make(chan func()), arrivals: newArrivals(c.cfg.SyncInterval),
 	}
 	if c.table.Policy != dest.InsertOnly {
@@ -144,11 +145,16 @@ func (s *syncer) loop(ctx context.Context) {
 }
 
 // next waits for the reason of a run; there is none any more when ctx has ended.
-// While the destination fails, only a retry, a ForceSync and a Stop are one.
+// While the destination fails, only a retry, a ForceSync and a Stop are one;
+// during a pause nothing is.
 func (s *syncer) next(ctx context.Context) (Reason, bool) {
 	for ctx.Err() == nil {
-		failing := s.attempts > 0
-		if reason, due := s.due(); due && !failing {
+		pause := s.tally.awake()
+		if pause != nil {
+			s.waiters.giveUpForced(pause)
+		}
+		failing := s.attempts > 0 && pause == nil
+		if reason, due := s.due(); due && s.attempts == 0 && pause == nil {
 			return reason, true
 		}
 		s.setInterval()
@@ -158,6 +164,10 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 			s.waiters.notify(s.settled, nil)
 			if failing && s.waiters.highest() > s.settled {
 				return s.waiters.reason(), true
+			}
+		case <-s.turned:
+			if s.attempts > 0 && s.tally.awake() == nil {
+				return ReasonRetry, true
 			}
 		case <-s.retrying.C:
 			if failing {
@@ -187,6 +197,8 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 // due is the reason for a run now, if there is one.
 func (s *syncer) due() (Reason, bool) {
 	switch {
+	case s.tally.awake() != nil:
+		return "", false
 	case s.waiters.highest() > s.settled:
 		return s.waiters.reason(), true
 	case s.fullBatch(s.settled):
@@ -201,7 +213,7 @@ func (s *syncer) due() (Reason, bool) {
 // setInterval sets the timer to the moment at which the oldest row has waited
 // for SyncInterval.
 func (s *syncer) setInterval() {
-	if oldest, waiting := s.arrivals.oldest(); waiting && s.attempts == 0 {
+	if oldest, waiting := s.arrivals.oldest(); waiting && s.attempts == 0 && s.tally.awake() == nil {
 		s.interval.Reset(time.Until(oldest.Add(s.cfg.SyncInterval)))
 	} else {
 		s.interval.Stop()
@@ -259,7 +271,7 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 	s.waiters.notify(s.settled, nil)
 	if err == nil {
 		next, more = s.due()
-		if !more && !s.quiet() {
+		if !more && !s.quiet() && s.tally.awake() == nil {
 			next, more = reason, true
 		}
 	} else if ev.Err = err; !errors.Is(err, errNotHeld) {
@@ -330,7 +342,7 @@ func (s *syncer) over(g goal) bool { return s.settled >= g.upTo || time.Now().Af
 // wanted reports whether rows behind the given one are to be moved too: for this
 // run, or for the one that follows.
 func (s *syncer) wanted(g goal, after int64) bool {
-	return !g.finish && (g.upTo > after || s.waiters.highest() > after ||
+	return !g.finish && s.tally.awake() == nil && (g.upTo > after || s.waiters.highest() > after ||
 		s.attempts == 0 && s.fullBatch(after))
 }
 

@@ -247,6 +247,7 @@ func (w *MemoryDBWriter[T]) Stats() Stats { return w.use().stats() }
 // FailedRow is a row that the destination refused.
 type FailedRow[T any] struct {
 	Row         T
+	Seq         int64     // its handle for RetryFailed and DiscardFailed: no other row of this writer has it
 	Err         *RowError // table, column, key, SQLSTATE and reason
 	Attempts    int       // how often it was refused
 	First, Last time.Time // when
@@ -254,12 +255,12 @@ type FailedRow[T any] struct {
 
 // SyncErrors iterates over the rows that the destination refused, in the order
 // of their arrival. A row comes with a nil error; a non-nil error ends the
-// iteration (ErrStopped after Stop). Rows that fail meanwhile may or may not
-// be seen. The loop may call other methods of the writer.
+// iteration. Rows that fail meanwhile may or may not be seen. The loop may call
+// other methods of the writer. After Stop it gives the rows that were left then.
 func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 	return func(yield func(FailedRow[T], error) bool) {
 		for after := int64(0); ; {
-			page, err := w.failures(after)
+			page, err := w.use().failures(after, pageRows)
 			if err != nil {
 				yield(FailedRow[T]{}, err)
 				return
@@ -292,7 +293,19 @@ func (w *MemoryDBWriter[T]) RetrySyncErrors(ctx context.Context) (stored int64, 
 	if w.use().front.isClosed() {
 		return 0, ErrStopped
 	}
-	return w.use().retryFailed(ctx)
+	return w.use().retryFailed(ctx, everyFailed)
+}
+
+// RetryFailed is RetrySyncErrors for the failed rows with these sequence numbers
+// (FailedRow.Seq, RowFailed.Seq), and for no other: without any it does nothing.
+// A number that is not, or no longer, that of a failed row is ignored, so that
+// listing and trying again need not exclude what happens meanwhile. The error is
+// about these rows only.
+func (w *MemoryDBWriter[T]) RetryFailed(ctx context.Context, seqs []int64) (stored int64, err error) {
+	if w.use().front.isClosed() {
+		return 0, ErrStopped
+	}
+	return w.use().retryFailed(ctx, selectionOf(seqs))
 }
 
 // DiscardSyncErrors gives up all failed rows and returns how many. They are
@@ -302,18 +315,21 @@ func (w *MemoryDBWriter[T]) DiscardSyncErrors(ctx context.Context) (discarded in
 	if w.use().front.isClosed() {
 		return 0, ErrStopped
 	}
-	return w.use().discardFailed(ctx)
+	return w.use().discardFailed(ctx, everyFailed)
 }
 
-func (w *MemoryDBWriter[T]) failures(after int64) ([]stage.Failure, error) {
+// DiscardFailed is DiscardSyncErrors for the failed rows with these sequence
+// numbers, and for no other: without any it does nothing. A number that is not, or
+// no longer, that of a failed row is ignored and not counted.
+func (w *MemoryDBWriter[T]) DiscardFailed(ctx context.Context, seqs []int64) (discarded int64, err error) {
 	if w.use().front.isClosed() {
-		return nil, ErrStopped
+		return 0, ErrStopped
 	}
-	return w.use().store.Failures(after, pageRows)
+	return w.use().discardFailed(ctx, selectionOf(seqs))
 }
 
 func failedRow[T any](c *core, t *Table[T], f *stage.Failure) (FailedRow[T], error) {
-	row := FailedRow[T]{Err: c.rowError(f), Attempts: f.Attempts, First: f.First, Last: f.Last}
+	row := FailedRow[T]{Seq: f.Seq, Err: c.rowError(f), Attempts: f.Attempts, First: f.First, Last: f.Last}
 	return row, t.codec.Decode(f.Tuple, &row.Row)
 }
 
