@@ -99,11 +99,6 @@ type Config struct {
 	// has made them unnecessary. Default 24 h, from 1 s to 10 years.
 	CheckpointRetention time.Duration
 
-	// DatabaseURL names the destination, for OpenDestination. The writer
-	// itself does not read it. It may hold a password: a logged Config leaves
-	// it out.
-	DatabaseURL string
-
 	// Logger receives what the writer reports. Nil means silence. A panic of
 	// its handler is survived and counted in Stats.Panics. The
 	// messages are listed in docs/operations.md.
@@ -122,6 +117,11 @@ type Config struct {
 	// Hooks are told what the writer does: batches, rejected rows, changes of the
 	// state, waits for room, checkpoints. See Hook.
 	Hooks []Hook
+
+	// url is what DatabaseURL returns. It is a pointer because package fmt prints
+	// the text of a string wherever it is, in an unexported field of somebody's
+	// struct without asking any method.
+	url *string
 
 	// fs holds the checkpoints and the journal. Nil, but in tests: the
 	// operating system's.
@@ -228,9 +228,11 @@ func LoadConfig(sources ...map[string]string) (Config, error) {
 	if err := cfg.Durability.check(); err != nil {
 		p.errs = append(p.errs, fmt.Errorf("MEMORY_DB_DURABILITY=%s: %w", shown(v.Durability), err))
 	}
-	cfg.DatabaseURL = v.MemoryDBURL
-	if cfg.DatabaseURL == "" {
-		cfg.DatabaseURL = v.DatabaseURL
+	for _, url := range []string{v.MemoryDBURL, v.DatabaseURL} {
+		if url != "" {
+			cfg.url = &url
+			break
+		}
 	}
 	if err := errors.Join(p.errs...); err != nil {
 		return Config{}, fmt.Errorf("%w:\n%w", ErrConfig, err)
@@ -452,17 +454,17 @@ func parseBool(text string) (bool, error) {
 	return true, errors.New("it must be true or false, 1 or 0, yes or no, on or off")
 }
 
-// Format prints the settings, by any verb, without the URL, which may hold a
-// password.
-func (c Config) Format(f fmt.State, verb rune) {
-	type settings Config
-	if c.DatabaseURL != "" {
-		c.DatabaseURL = "hidden"
+// DatabaseURL returns the URL that LoadConfig found, for OpenDestination, and ""
+// if it found none. A writer itself does not read it. As it may hold a password,
+// nothing that prints a Config shows it.
+func (c Config) DatabaseURL() string {
+	if c.url == nil {
+		return ""
 	}
-	fmt.Fprintf(f, fmt.FormatString(f, verb), settings(c))
+	return *c.url
 }
 
-// LogValue gives the settings without the URL, which may hold a password.
+// LogValue gives the settings that matter most.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Int("batch", c.SyncBatchSize), slog.Duration("interval", c.SyncInterval),

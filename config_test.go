@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,16 +35,15 @@ func TestLoadConfigReadsTheEnvironmentFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{SyncBatchSize: 123, SyncInterval: 90 * time.Second, MaxRows: 8, MaxBytes: 10, DisableMemoryDB: true, DatabaseURL: "sqlite:a.db"}
-	if !sameSettings(cfg, want) {
+	want := Config{SyncBatchSize: 123, SyncInterval: 90 * time.Second, MaxRows: 8, MaxBytes: 10, DisableMemoryDB: true}
+	if !sameSettings(cfg, want) || cfg.DatabaseURL() != "sqlite:a.db" {
 		t.Errorf("got %+v, want %+v", cfg, want)
 	}
 }
 
 func sameSettings(a, b Config) bool {
 	return a.DisableMemoryDB == b.DisableMemoryDB && a.SyncBatchSize == b.SyncBatchSize && a.SyncInterval == b.SyncInterval &&
-		a.MaxRows == b.MaxRows && a.MaxBytes == b.MaxBytes && a.SyncTimeout == b.SyncTimeout &&
-		a.RetryMaxDelay == b.RetryMaxDelay && a.DatabaseURL == b.DatabaseURL
+		a.MaxRows == b.MaxRows && a.MaxBytes == b.MaxBytes && a.SyncTimeout == b.SyncTimeout && a.RetryMaxDelay == b.RetryMaxDelay
 }
 
 func TestLoadConfigWithoutSettingsGivesDefaults(t *testing.T) {
@@ -127,19 +127,29 @@ func TestProfiles(t *testing.T) {
 
 func TestALoggedConfigHasNoPassword(t *testing.T) {
 	var out bytes.Buffer
-	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "config", Config{DatabaseURL: "postgres://u:secret@h/d", SyncBatchSize: 5})
+	url := "postgres://u:secret@h/d"
+	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "config", Config{url: &url, SyncBatchSize: 5})
 	if strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "config.batch=5") {
 		t.Errorf("logged as %s", out.String())
 	}
 }
 
 func TestAPrintedConfigHasNoPassword(t *testing.T) {
-	cfg := Config{DatabaseURL: "postgres://u:secret@h/d", SyncBatchSize: 5}
+	clearEnv(t)
+	cfg, err := LoadConfig(map[string]string{"DATABASE_URL": "postgres://u:secret@h/d", "MEMORY_DB_SYNC_BATCH_SIZE": "5"})
+	if err != nil || cfg.DatabaseURL() != "postgres://u:secret@h/d" {
+		t.Fatal(err)
+	}
+	type deep struct{ cfg Config }
 	holder := struct {
 		Config  Config
 		Pointer *Config
 		In      []Config
-	}{cfg, &cfg, []Config{cfg}}
+		hidden  Config // whose methods package fmt does not call
+		pointer *Config
+		in      map[string]Config
+		deep    deep
+	}{cfg, &cfg, []Config{cfg}, cfg, &cfg, map[string]Config{"a": cfg}, deep{cfg}}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 		for _, v := range []any{cfg, &cfg, holder, &holder} {
 			if got := fmt.Sprintf(verb, v); strings.Contains(got, "secret") || strings.Contains(got, fmt.Sprintf("%x", "secret")) {
@@ -147,8 +157,11 @@ func TestAPrintedConfigHasNoPassword(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprintf("%+v", cfg); !strings.Contains(got, "SyncBatchSize:5") || !strings.Contains(got, "DatabaseURL:hidden") {
+	if got := fmt.Sprintf("%+v", cfg); !strings.Contains(got, "SyncBatchSize:5") {
 		t.Errorf("printed as %s", got)
+	}
+	if text, err := json.Marshal(struct{ Config Config }{Config{url: cfg.url}}); strings.Contains(string(text), "secret") {
+		t.Errorf("as JSON: %s, %v", text, err)
 	}
 }
 

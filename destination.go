@@ -65,6 +65,9 @@ func sqlitePath(rest string) (string, error) {
 	if absolute && !strings.HasPrefix(path, "/") { // what stands there may be a password
 		return "", errors.New("a sqlite URL has no host; write sqlite:file.db for a file in the current directory or sqlite:///path/file.db")
 	}
+	if strings.Contains(path, "://") { // and in it there may be one, too
+		return "", errors.New("a sqlite URL names a file, not another URL; use SQLite for a path with :// in it")
+	}
 	if strings.ContainsAny(path, "?#") {
 		return "", errors.New("a sqlite URL has no parameters; use SQLite for a path with a ? or #")
 	}

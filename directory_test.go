@@ -90,6 +90,16 @@ func TestABadSettingDoesNotPrintAPassword(t *testing.T) {
 		wantNoSecret(t, variable, url)
 		wantNoSecret(t, variable, "host=h user=u password=secret")
 	}
+	for _, bad := range []string{
+		"sqlite:" + url, "sqlite:/" + url, "sqlite://u:secret@h/x.db", "sqlite:a.db?key=secret", "sqlite:%zz:secret", "mysql://u:secret@h/d",
+		"postgres://u:secret@h:port/d", "opengauss:u:secret@h/d", "host=h password=secret", "secret",
+	} {
+		_, err := OpenDestination(t.Context(), bad)
+		wantError(t, err, ErrConfig)
+		if strings.Contains(err.Error(), "secret") {
+			t.Error(err)
+		}
+	}
 	_, err := New(patient(t), itemTable(t), &Destination{scripted{&script{}}}, Config{CheckpointDir: url})
 	wantError(t, err, ErrConfig)
 	if strings.Contains(err.Error(), "secret") {

@@ -4,7 +4,7 @@
 // the database in batches.
 //
 //	cfg, err := memdbwriter.LoadConfig()
-//	dest, err := memdbwriter.OpenDestination(ctx, cfg.DatabaseURL)
+//	dest, err := memdbwriter.OpenDestination(ctx, cfg.DatabaseURL())
 //	defer dest.Close()
 //	w, err := memdbwriter.New(ctx, memdbwriter.BackupFiles(7), dest, cfg)
 //	err = w.Add(ctx, memdbwriter.FileInfo{Path: "/data/a.txt", Size: 42})

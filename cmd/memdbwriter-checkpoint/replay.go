@@ -34,8 +34,8 @@ type options struct {
 
 func (c *console) replayOptions(args []string) (o options, err error) {
 	f := c.flags("replay [flags] FILE...", "Writes the rows of checkpoints and journals into a database. For tables with a key it is safe to repeat;\nwith -policy insert a repetition inserts the rows again.")
-	f.StringVar(&o.url, "db", "", "destination `URL`: postgres://user:password@host/database, opengauss://... or sqlite:file.db\n"+
-		"(default: MEMORY_DB_DATABASE_URL, else DATABASE_URL)")
+	f.StringVar(&o.url, "db", "", "destination `URL`: postgres://user@host/database, opengauss://... or sqlite:file.db. Others see it\n"+
+		"in the list of processes: give a password by MEMORY_DB_DATABASE_URL, which is the default, else DATABASE_URL")
 	f.StringVar(&o.table, "table", "", "`name` or schema.name of the table (default: the one in the file)")
 	f.Func("policy", "`what` to do with a row whose key is there: update (default) or ignore; or insert, which writes all rows as new ones", func(s string) error {
 		var ok bool
@@ -85,7 +85,7 @@ func (o *options) check(f *flag.FlagSet) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if o.url = cfg.DatabaseURL; o.url == "" {
+	if o.url = cfg.DatabaseURL(); o.url == "" {
 		return usageError{errors.New("no destination: use -db URL or set MEMORY_DB_DATABASE_URL")}
 	}
 	return nil

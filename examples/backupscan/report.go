@@ -58,7 +58,7 @@ func parseQuery(args []string, stdout io.Writer) (*query, error) {
 	q := &query{}
 	f := flag.NewFlagSet("backupscan "+args[0], flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.StringVar(&q.url, "db", "", "the catalogue's `URL` (default: as for a scan)")
+	f.StringVar(&q.url, "db", "", "the catalogue's `URL`, which others see in the list of processes (default: MEMORY_DB_DATABASE_URL, as for a scan)")
 	f.Int64Var(&q.set, "set", 1, "backup set `number`")
 	f.StringVar(&q.format, "format", "text", "`text`, json (an object a line) or csv")
 	f.IntVar(&q.depth, "depth", 1, "du: `levels` below the roots of the set")
@@ -90,7 +90,7 @@ func (q *query) run(ctx context.Context, run command, stdout, stderr io.Writer) 
 	if err != nil {
 		return exitUsage, err
 	}
-	dest, err := memdbwriter.OpenDestination(ctx, cfg.DatabaseURL)
+	dest, err := memdbwriter.OpenDestination(ctx, cfg.url)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -101,7 +101,7 @@ func (q *query) run(ctx context.Context, run command, stdout, stderr io.Writer) 
 	if err := dest.Close(); err != nil {
 		return exitFailed, err
 	}
-	q.catalog, err = catalog.OpenToRead(ctx, catalog.Options{URL: cfg.DatabaseURL, File: file, Log: slog.New(newLogHandler(stderr, false))})
+	q.catalog, err = catalog.OpenToRead(ctx, catalog.Options{URL: cfg.url, File: file, Log: slog.New(newLogHandler(stderr, false))})
 	if err != nil {
 		return exitFailed, err
 	}

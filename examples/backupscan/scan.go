@@ -142,7 +142,7 @@ func (s *scan) exitCode(ctx context.Context, err error) int {
 
 // run does the scan. Whatever it returns, the counts and the status are right.
 func (s *scan) run(ctx context.Context, cfg settings) (err error) {
-	dest, err := memdbwriter.OpenDestination(ctx, cfg.DatabaseURL)
+	dest, err := memdbwriter.OpenDestination(ctx, cfg.url)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (s *scan) run(ctx context.Context, cfg settings) (err error) {
 	if err := s.prepare(file, cfg.CheckpointDir); err != nil {
 		return err
 	}
-	s.catalog, err = catalog.Open(ctx, catalog.Options{URL: cfg.DatabaseURL, File: file, Create: s.create, Log: s.log})
+	s.catalog, err = catalog.Open(ctx, catalog.Options{URL: cfg.url, File: file, Create: s.create, Log: s.log})
 	if err != nil {
 		return s.explain(err)
 	}

@@ -23,7 +23,8 @@ const urlVariable = "MEMORY_DB_DATABASE_URL"
 // settings are those of the write buffer, and where they came from.
 type settings struct {
 	memdbwriter.Config
-	from    string // of the catalogue's URL; empty for a default
+	url     string // of the catalogue
+	from    string // where that is named; empty for a default
 	ignored error  // why there is an .env file that was not read
 }
 
@@ -42,15 +43,16 @@ func (o *options) readSettings() (s settings, err error) {
 	if s.Config, err = memdbwriter.LoadConfig(values); err != nil {
 		return s, err
 	}
+	s.url = s.DatabaseURL()
 	switch {
 	case o.url != "":
-		s.DatabaseURL, s.from = o.url, "-db"
+		s.url, s.from = o.url, "-db"
 	case os.Getenv(urlVariable) != "":
 		s.from = urlVariable
 	case values[urlVariable] != "":
 		s.from = urlVariable + " in the file .env"
 	default:
-		s.DatabaseURL = defaultURL
+		s.url = defaultURL
 		o.create = true
 	}
 	if s.CheckpointDir != "" {

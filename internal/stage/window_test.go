@@ -215,3 +215,22 @@ func begun(t *testing.T, s *Store, ended <-chan error) {
 		}
 	}
 }
+
+// Any text is told to be one statement or not, and one that is can be asked.
+func FuzzSingle(f *testing.F) {
+	for _, q := range []string{"SELECT 1", "select ';' -- ;", "/* ; */ WITH x AS (SELECT 1) SELECT * FROM x;", "VALUES ([;]), (`;`)", "SELECT 'a''b';x", "VACUUM INTO 'x'", "SELECT \x00"} {
+		f.Add(q)
+	}
+	s := open(f, testConfig)
+	f.Fuzz(func(t *testing.T, q string) {
+		if single(q) != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		s.Query(ctx, q)
+		if c := s.Counts(); c != (Counts{}) {
+			t.Errorf("%q: %+v", q, c)
+		}
+	})
+}
