@@ -70,7 +70,7 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 	}
 	w := &BatchDBWriter[T]{
 		core: c, rowTable: table, stopping: make(chan struct{}), turn: make(chan struct{}, 1),
-		rows: &tuple.Batch{}, keys: newFailedKeys(c.table.ReplaceKeys()),
+		rows: &tuple.Batch{}, keys: newFailedKeys(&c.table),
 	}
 	w.scratch.New = newScratch[T]
 	if c.table.Policy != dest.InsertOnly {

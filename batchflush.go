@@ -2,8 +2,11 @@ package memdbwriter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/memdbwriter/memdbwriter/internal/stage"
@@ -71,11 +74,14 @@ func (w *BatchDBWriter[T]) attempt(ctx context.Context, upTo int64) (time.Durati
 			w.begin()
 		}
 		w.writing.run, w.writing.reason = w.run.Run, w.run.Reason
-		if err := w.writeBatch(ctx, w.writing); err != nil {
+		err := w.writeBatch(ctx, w.writing)
+		if err == nil {
+			err = w.settle(w.writing)
+		}
+		if err != nil {
 			w.attempts++
 			return w.attemptFailed(err, w.attempts, w.SyncStatus().Pending)
 		}
-		w.settle(w.writing)
 	}
 	return 0, nil
 }
@@ -90,17 +96,24 @@ func (w *BatchDBWriter[T]) begin() {
 }
 
 // settle books a written batch and keeps what the destination rejected.
-func (w *BatchDBWriter[T]) settle(b *batch) {
+func (w *BatchDBWriter[T]) settle(b *batch) error {
 	start := time.Now()
-	kept, superseded := w.keys.judge(b.flush)
-	w.keys.update(kept, superseded)
-	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
-	for i := range kept {
-		kept[i].Tuple = bytes.Clone(kept[i].Tuple) // its memory is the batch's
+	j, err := w.keys.judge(b.flush, w.failure)
+	if err != nil {
+		return err
 	}
-	w.book(n, append(amend(w.failed, superseded, nil), kept...))
+	w.keys.update(j.kept, j.gone)
+	n := b.flush.settlement(b.read, b.readBytes, len(j.kept), len(j.gone))
+	for i := range j.kept {
+		j.kept[i].Tuple = bytes.Clone(j.kept[i].Tuple) // its memory is the batch's
+	}
+	left := make(map[int64]stage.Failure, len(j.left))
+	for _, f := range j.left {
+		left[f.Seq] = f
+	}
+	w.book(n, append(amend(w.failed, j.gone, left), j.kept...))
 	w.logFailed(b.flush.failed)
-	w.emitFailed(kept)
+	w.emitFailed(j.kept)
 	took := BatchTimes{Acknowledging: time.Since(start)}
 	b.times.add(took)
 	w.tally.acknowledged(took, b.read)
@@ -109,6 +122,16 @@ func (w *BatchDBWriter[T]) settle(b *batch) {
 	w.writing, w.attempts = nil, 0
 	w.tally.setState(StateOK)
 	w.noteState()
+	return nil
+}
+
+// failure returns a failed row.
+func (w *BatchDBWriter[T]) failure(seq int64) (stage.Failure, error) {
+	at, ok := slices.BinarySearchFunc(w.failed, seq, func(f stage.Failure, seq int64) int { return cmp.Compare(f.Seq, seq) })
+	if !ok {
+		return stage.Failure{}, fmt.Errorf("memdbwriter: the failed row %d is lost", seq)
+	}
+	return w.failed[at], nil
 }
 
 // book books rows that went another way, and the failed rows that are left.
@@ -120,8 +143,8 @@ func (w *BatchDBWriter[T]) book(n settlement, failed []stage.Failure) {
 	w.failed = failed
 }
 
-// amend returns the failures without those that are gone, and with what was
-// learnt of those that failed again.
+// amend returns the failures without those that are gone, and with what became
+// of others.
 func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) []stage.Failure {
 	if len(gone) == 0 && len(again) == 0 {
 		return failed[:len(failed):len(failed)]
@@ -135,9 +158,8 @@ func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) 
 		if forget[f.Seq] {
 			continue
 		}
-		if newer, ok := again[f.Seq]; ok {
-			newer.Tuple = f.Tuple
-			f = newer
+		if now, ok := again[f.Seq]; ok {
+			f = now
 		}
 		kept = append(kept, f)
 	}
@@ -148,12 +170,18 @@ func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) 
 func (w *BatchDBWriter[T]) retryFailed(ctx context.Context, which selection) (stored int64, err error) {
 	var gone []int64
 	again := map[int64]stage.Failure{}
+	earlier := func(seq int64) (stage.Failure, error) {
+		if f, ok := again[seq]; ok {
+			return f, nil
+		}
+		return w.failure(seq)
+	}
 	var sum settlement
 	for left := w.selected(which); len(left) > 0 && err == nil; {
 		page := failuresPage(left, w.cfg.SyncBatchSize)
 		left = left[len(page):]
 		var res retried
-		res, err = w.retry(ctx, w.reduce, w.keys, page)
+		res, err = w.retry(ctx, w.reduce, w.keys, page, earlier)
 		w.keys.update(nil, res.gone)
 		gone = append(gone, res.gone...)
 		for _, f := range res.again {

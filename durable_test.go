@@ -17,14 +17,14 @@ var levels = []Durability{DurabilityJournal, DurabilityFsync}
 // crash is the death of the process as the disk sees it: cfg now names a
 // directory with what a killed process would have left there. The writer itself
 // ends as it can.
-func crash(t *testing.T, w *MemoryDBWriter[item], cfg *Config) {
+func crash[T any](t *testing.T, w *MemoryDBWriter[T], cfg *Config) {
 	t.Helper()
 	left := t.TempDir()
 	if err := os.CopyFS(left, os.DirFS(cfg.CheckpointDir)); err != nil {
 		t.Fatal(err)
 	}
 	cfg.CheckpointDir = left
-	abandon[item](w)
+	abandon[T](w)
 }
 
 func openDurable(t *testing.T, p *place, cfg Config) *MemoryDBWriter[item] {

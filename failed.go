@@ -1,7 +1,10 @@
 package memdbwriter
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
@@ -10,61 +13,150 @@ import (
 )
 
 // Failed rows are kept until they are stored after all, or until a newer row
-// of their key is stored, which supersedes them. So at any time the kept ones
-// are those whose values the destination lacks, and trying them again never
-// overwrites anything newer: what is newer is still waiting behind them.
+// of their key is stored, which supersedes them. One that leaves out columns
+// supersedes no more of them than it has: what is left of a failed row then
+// stays failed. So at any time the kept ones are those whose values the
+// destination lacks, and trying them again never overwrites anything newer: what
+// is newer is still waiting behind them.
 
 // failedKeys knows the keys of the failed rows, which are columns wide. For
 // tables without a key, of which columns is 0, it stays empty. What a method
 // costs depends on the rows that it is about, not on how many have failed.
 type failedKeys struct {
-	columns int
-	seqs    map[string][]int64 // by key, ascending
-	key     map[int64]string   // by sequence number
+	columns  int
+	cols     []tuple.Column
+	optional []bool             // by column: a row can leave it out
+	worth    []bool             // by column: an update may write it
+	seqs     map[string][]int64 // by key, ascending
+	key      map[int64]string   // by sequence number
 }
 
-func newFailedKeys(columns int) *failedKeys {
-	return &failedKeys{columns: columns, seqs: map[string][]int64{}, key: map[int64]string{}}
-}
-
-// judge splits what a flush could not store, and what failed before, into the
-// failures to keep and the numbers of the earlier ones that a stored row of the
-// flush supersedes. Those that are in the flush themselves are among these.
-func (k *failedKeys) judge(f *flush) (kept []stage.Failure, superseded []int64) {
-	kept = f.failures()
-	if k.columns == 0 || len(kept) == 0 && len(k.key) == 0 {
-		return kept, nil
+func newFailedKeys(t *dest.Table) *failedKeys {
+	k := &failedKeys{columns: t.ReplaceKeys(), cols: tupleColumns(t), seqs: map[string][]int64{}, key: map[int64]string{}}
+	for i, c := range t.Columns {
+		k.optional = append(k.optional, c.Absent)
+		k.worth = append(k.worth, i >= t.Keys && t.Policy == dest.Update && !c.InsertOnly && !c.Passive)
 	}
-	newest := k.newestStored(f, kept)
-	for key, stored := range newest {
-		seqs := k.seqs[key]
-		older, _ := slices.BinarySearch(seqs, stored)
-		superseded = append(superseded, seqs[:older]...)
-	}
-	kept = slices.DeleteFunc(kept, func(f stage.Failure) bool {
-		return f.Seq < newest[string(tuple.Key(f.Tuple, k.columns))]
-	})
-	return kept, superseded
+	return k
 }
 
-// newestStored returns the number of the newest row that the flush has stored,
-// for each key of which it has stored one and a row has failed, earlier or in
-// the flush.
-func (k *failedKeys) newestStored(f *flush, failed []stage.Failure) map[string]int64 {
+// judged is what a flush means for failed rows.
+type judged struct {
+	kept []stage.Failure // rows of the flush that are failed now, or still
+	gone []int64         // earlier ones that rows of the flush supersede
+	left []stage.Failure // earlier ones that they supersede in part, with the rest
+}
+
+// judge says which failed rows a flush leaves. What it needs to know of the
+// earlier ones it asks for by number.
+func (k *failedKeys) judge(f *flush, earlier func(seq int64) (stage.Failure, error)) (judged, error) {
+	j := judged{kept: f.failures()}
+	if k.columns == 0 || len(j.kept) == 0 && len(k.key) == 0 {
+		return j, nil
+	}
+	newer := k.storedBy(f, j.kept)
+	if len(newer) == 0 {
+		return j, nil
+	}
+	done := map[int64]bool{}
+	kept := j.kept[:0]
+	for _, f := range j.kept {
+		done[f.Seq] = true
+		if f.Tuple = k.leftover(f.Seq, f.Tuple, newer[string(tuple.Key(f.Tuple, k.columns))]); f.Tuple != nil {
+			kept = append(kept, f)
+		} else if _, before := k.key[f.Seq]; before {
+			j.gone = append(j.gone, f.Seq)
+		}
+	}
+	j.kept = kept
+	for key, stored := range newer {
+		for _, row := range stored {
+			done[row.seq] = true
+		}
+		for _, seq := range k.seqs[key] {
+			if done[seq] || seq > stored[len(stored)-1].seq {
+				continue
+			}
+			if k.covers(seq, stored) {
+				j.gone = append(j.gone, seq)
+				continue
+			}
+			f, err := earlier(seq)
+			if err != nil {
+				return judged{}, err
+			}
+			if f.Tuple = k.leftover(seq, f.Tuple, stored); f.Tuple == nil {
+				j.gone = append(j.gone, seq)
+			} else {
+				j.left = append(j.left, f)
+			}
+		}
+	}
+	return j, nil
+}
+
+// storedRow is a row that a flush has stored.
+type storedRow struct {
+	seq   int64
+	tuple []byte
+}
+
+// storedBy returns the rows that the flush has stored, by their keys and in the
+// order of arrival, of the keys of which a row has failed, earlier or in the
+// flush.
+func (k *failedKeys) storedBy(f *flush, failed []stage.Failure) map[string][]storedRow {
 	inFlush := make(map[string]bool, len(failed))
 	for i := range failed {
 		inFlush[string(tuple.Key(failed[i].Tuple, k.columns))] = true
 	}
-	newest := map[string]int64{}
+	stored := map[string][]storedRow{}
 	for _, part := range f.stored {
 		for i := range part.Rows {
 			key := tuple.Key(part.Tuple(i), k.columns)
 			if _, earlier := k.seqs[string(key)]; earlier || inFlush[string(key)] {
-				newest[string(key)] = max(newest[string(key)], part.Rows[i].Seq)
+				stored[string(key)] = append(stored[string(key)], storedRow{part.Rows[i].Seq, part.Tuple(i)})
 			}
 		}
 	}
-	return newest
+	for _, rows := range stored {
+		slices.SortFunc(rows, func(a, b storedRow) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	return stored
+}
+
+// covers tells whether a stored row that is newer than a failed one of its key
+// has every column, so that nothing is left of that whatever it has.
+func (k *failedKeys) covers(seq int64, stored []storedRow) bool {
+	return slices.ContainsFunc(stored, func(row storedRow) bool { return row.seq > seq && tuple.Absences(row.tuple) == nil })
+}
+
+// leftover returns what the stored rows of its key leave of a failed row: all of
+// it if none is newer, nil if no update would write any of it.
+func (k *failedKeys) leftover(seq int64, failed []byte, stored []storedRow) []byte {
+	for _, row := range stored {
+		if row.seq < seq {
+			continue
+		}
+		if !k.outlasts(failed, row.tuple) {
+			return nil
+		}
+		failed = tuple.Leftover(failed, row.tuple, k.cols, k.optional)
+	}
+	return failed
+}
+
+// outlasts tells whether a failed row has a column that a newer one leaves out and
+// that an update may write.
+func (k *failedKeys) outlasts(failed, newer []byte) bool {
+	x, y := tuple.Fields(failed), tuple.Fields(newer)
+	for _, worth := range k.worth {
+		if worth && tuple.Absent(y) && !tuple.Absent(x) {
+			return true
+		}
+		_, _, x = tuple.Next(x)
+		_, _, y = tuple.Next(y)
+	}
+	return false
 }
 
 // update adds rows that have failed, and forgets rows that are failed ones no
@@ -100,13 +192,13 @@ func (k *failedKeys) update(failed []stage.Failure, gone []int64) {
 // the two, or was not tried for the error.
 type retried struct {
 	gone  []int64         // stored, skipped or superseded now; may have rows of other pages
-	again []stage.Failure // rejected once more, with their history
+	again []stage.Failure // rejected once more, with their history, or superseded in part; may have rows of other pages, too
 	settlement
 }
 
 // retry writes failed rows again. The result holds also when there is an
 // error, which says why it is not complete.
-func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stage.Failure) (retried, error) {
+func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stage.Failure, earlier func(int64) (stage.Failure, error)) (retried, error) {
 	know := func(ctx context.Context) (dest.Result, error) { return dest.Result{}, dest.KnowKeys(ctx, c.sink) }
 	if _, err := c.newFlush().within(ctx, know); err != nil {
 		return retried{}, err
@@ -127,34 +219,55 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 	err := c.writeBatch(ctx, b)
 	c.logFailed(b.flush.failed)
 
+	j, judgeErr := k.judge(b.flush, earlier)
+	if judgeErr != nil {
+		return retried{}, judgeErr
+	}
 	res := retried{gone: b.flush.storedSeqs()}
-	again, superseded := k.judge(b.flush)
-	res.again = again
 	known := make(map[int64]bool, len(page))
 	for _, seq := range res.gone {
 		known[seq] = true
 	}
+	for _, f := range j.kept {
+		before := history[f.Seq]
+		f.Attempts += before.Attempts
+		f.First = before.First
+		if bytes.Equal(f.Tuple, before.Tuple) {
+			f.Tuple = before.Tuple // not the batch's memory
+		}
+		res.again = append(res.again, f)
+	}
+	c.emitFailed(res.again)
+	res.again = append(res.again, j.left...)
 	for i := range res.again {
-		f := &res.again[i]
-		known[f.Seq] = true
-		f.Attempts += history[f.Seq].Attempts
-		f.First = history[f.Seq].First
+		known[res.again[i].Seq] = true
 	}
 	if err == nil {
 		// Rows of the page that were not needed: another of their key decided.
 		for i := range page {
-			superseded = append(superseded, page[i].Seq)
+			j.gone = append(j.gone, page[i].Seq)
 		}
 	}
-	for _, seq := range superseded {
+	for _, seq := range j.gone {
 		if !known[seq] {
 			known[seq] = true
 			res.gone = append(res.gone, seq)
 		}
 	}
-	c.emitFailed(res.again)
 	res.settlement = b.flush.settlement(0, 0, 0, len(res.gone))
 	return res, err
+}
+
+// failure returns a failed row.
+func (s *syncer) failure(seq int64) (stage.Failure, error) {
+	page, err := s.store.Failures(seq-1, 1)
+	if err == nil && (len(page) == 0 || page[0].Seq != seq) {
+		err = fmt.Errorf("memdbwriter: the staging table lost the failed row %d", seq)
+	}
+	if err != nil {
+		return stage.Failure{}, err
+	}
+	return page[0], nil
 }
 
 // retriedPage is a page of failed rows that are tried again, from the row after
@@ -194,7 +307,7 @@ func (s *syncer) retryFailed(ctx context.Context, p *retriedPage) {
 		}
 	}
 	p.tried = true
-	res, err := s.retry(ctx, s.reduce, s.failed, page)
+	res, err := s.retry(ctx, s.reduce, s.failed, page, s.failure)
 	p.err = err
 	if err := s.amend(res.gone, res.again); err != nil {
 		p.err = err

@@ -23,13 +23,63 @@ var (
 	historyRuns = flag.Int("history.runs", 1, "random histories per destination, writer and kind of table")
 )
 
-// told is the row of the histories.
+// told is the row of the histories, which may leave out two of its columns.
 type told struct {
-	ID    int64  `db:"id,key"`
-	Name  string `db:"name"`
-	Stage string `db:"stage,insertonly"`
-	Seen  int64  `db:"seen,passive"`
-	Done  bool   `db:"done"`
+	ID    int64            `db:"id,key"`
+	Name  string           `db:"name"`
+	Stage string           `db:"stage,insertonly"`
+	Seen  int64            `db:"seen,passive"`
+	Done  bool             `db:"done"`
+	Bits  Optional[string] `db:"bits"` // goes to PostgreSQL as text
+	Size  *int64           `db:"size,omitnil"`
+}
+
+func (r told) bad() bool {
+	return r.Name == badName || r.Name == barredName || r.Bits.V == badBits
+}
+
+// stored is what a new row is in the table.
+func (r told) stored() told {
+	if !r.Bits.Set {
+		r.Bits = Some("111")
+	}
+	if r.Size == nil {
+		r.Size = new(int64)
+	}
+	return r
+}
+
+// onto is what a row leaves of an older one of its key, or of one that failed.
+func (r told) onto(old told) told {
+	if !r.Bits.Set {
+		r.Bits = old.Bits
+	}
+	if r.Size == nil {
+		r.Size = old.Size
+	}
+	return r
+}
+
+// leaves is what a row that is stored leaves of an older failed one of its key, if
+// anything.
+func (r told) leaves(failed told) (left told, some bool) {
+	left = r
+	left.Bits, left.Size = Optional[string]{}, nil
+	if !r.Bits.Set {
+		left.Bits = failed.Bits
+	}
+	if r.Size == nil {
+		left.Size = failed.Size
+	}
+	return left, left.Bits.Set || left.Size != nil
+}
+
+func (r told) String() string {
+	size := "-"
+	if r.Size != nil {
+		size = fmt.Sprint(*r.Size)
+	}
+	return fmt.Sprintf("%d|%s|%s|%d|%s|%s", r.ID, r.Name, r.Stage, r.Seen, r.Bits.V, size)
 }
 
 // toldKinds are the ways to write it.
@@ -38,10 +88,18 @@ var toldKinds = map[string][]TableOption{
 	"guard":  {Guard("done")},
 	"ignore": {OnConflict(ConflictIgnore)},
 	"insert": {OnConflict(ConflictInsertOnly)},
+	"plain": {func(t *dest.Table) { // rows of a key may stand for others
+		for i := range t.Columns {
+			t.Columns[i].InsertOnly, t.Columns[i].Passive = false, false
+		}
+	}},
 }
 
 // barredName is rejected as long as a test wants that, badName always.
 const barredName = "barred"
+
+// badBits are rejected always.
+const badBits = "1111"
 
 // toldModel is what a destination must hold: the rows applied one after another,
 // those that break a rule left out.
@@ -59,49 +117,64 @@ func newToldModel(kind string) *toldModel {
 
 func (m *toldModel) add(row told) {
 	m.added++
-	if row.Name == badName || row.Name == barredName {
+	if row.bad() {
 		m.failed[row.ID] = append(m.failed[row.ID], row)
 		m.loose[row.ID] = true
 		return
 	}
 	m.apply(row)
-	if m.kind != "insert" {
-		delete(m.failed, row.ID)
+	m.fail(row.ID, m.leave(m.failed[row.ID], row))
+}
+
+// leave is what a row that is stored leaves of failed ones of its key.
+func (m *toldModel) leave(failed []told, row told) (rest []told) {
+	for _, f := range failed {
+		if m.kind == "insert" {
+			rest = append(rest, f)
+		} else if left, some := row.leaves(f); some && m.kind != "ignore" {
+			rest = append(rest, left)
+		}
+	}
+	return rest
+}
+
+func (m *toldModel) fail(id int64, rows []told) {
+	if m.failed[id] = rows; len(rows) == 0 {
+		delete(m.failed, id)
 	}
 }
 
 func (m *toldModel) apply(row told) {
 	stored := m.rows[row.ID]
 	if len(stored) == 0 || m.kind == "insert" {
-		m.rows[row.ID] = append(stored, row)
+		m.rows[row.ID] = append(stored, row.stored())
 		return
 	}
 	old := &stored[0]
+	row = row.onto(*old)
 	switch {
 	case m.kind == "ignore", m.kind == "guard" && old.Done:
-	case old.Name != row.Name || old.Done != row.Done:
+	case m.kind == "plain":
+		*old = row
+	case old.Name != row.Name || old.Done != row.Done || old.Bits != row.Bits || *old.Size != *row.Size:
 		row.Stage = old.Stage
 		*old = row
 	}
 }
 
 // retry applies the failed rows that are not rejected any more.
-func (m *toldModel) retry() {
+func (m *toldModel) retry(barred bool) {
 	for id, rows := range m.failed {
 		var left []told
 		for _, row := range rows {
-			switch {
-			case row.Name == badName:
+			if row.bad() && (barred || row.Name != barredName || row.Bits.V == badBits) {
 				left = append(left, row)
 				continue
-			case m.kind != "insert":
-				left = nil
 			}
 			m.apply(row)
+			left = m.leave(left, row)
 		}
-		if m.failed[id] = left; len(left) == 0 {
-			delete(m.failed, id)
-		}
+		m.fail(id, left)
 	}
 }
 
@@ -110,7 +183,7 @@ func (m *toldModel) text() []string {
 	for _, id := range slices.Sorted(maps.Keys(m.rows)) {
 		var rows []string
 		for _, r := range m.rows[id] {
-			rows = append(rows, fmt.Sprintf("%d|%s|%s|%d", r.ID, r.Name, r.Stage, r.Seen))
+			rows = append(rows, r.String())
 		}
 		slices.Sort(rows)
 		out = append(out, rows...)
@@ -156,12 +229,16 @@ func TestRandomHistories(t *testing.T) {
 				t.Run(where+"/"+writer+"/"+kind, func(t *testing.T) {
 					t.Parallel()
 					p := place(t)
-					key := " PRIMARY KEY"
+					key, bits := " PRIMARY KEY", "varbit"
 					if kind == "insert" {
 						key = ""
 					}
+					if where == "sqlite" {
+						bits = "text"
+					}
 					p.exec(t, "CREATE TABLE told (id bigint"+key+`, name text NOT NULL CONSTRAINT no_bad CHECK (name <> '`+badName+`'),
-						stage text NOT NULL, seen bigint NOT NULL, done boolean NOT NULL)`)
+						stage text NOT NULL, seen bigint NOT NULL, done boolean NOT NULL, bits `+bits+` DEFAULT '111' CHECK (bits <> '`+badBits+`'),
+						size bigint NOT NULL DEFAULT 0)`)
 					for range *historyRuns {
 						seed := *historySeed
 						if seed == 0 {
@@ -246,11 +323,20 @@ func (h *history) random() told {
 	h.seen++
 	row := told{ID: h.rng.Int64N(80), Name: fmt.Sprint("v", h.rng.IntN(4)), Stage: fmt.Sprint("s", h.rng.IntN(1000)), Seen: h.seen}
 	row.Done = h.model.kind == "guard" && h.rng.IntN(30) == 0
-	switch h.rng.IntN(25) {
+	if h.rng.IntN(2) == 0 {
+		row.Bits = Some(fmt.Sprintf("%b", 4+h.rng.IntN(3)))
+	}
+	if h.rng.IntN(3) == 0 {
+		size := h.rng.Int64N(4)
+		row.Size = &size
+	}
+	switch h.rng.IntN(35) {
 	case 0:
 		row.Name = badName
 	case 1:
 		row.Name = barredName
+	case 2:
+		row.Bits = Some(badBits)
 	}
 	return row
 }
@@ -262,9 +348,7 @@ func (h *history) retry() {
 	h.calm.Store(true)
 	defer h.calm.Store(false)
 	h.barred.Store(h.rng.IntN(3) == 0)
-	if !h.barred.Load() {
-		h.model.retry()
-	}
+	h.model.retry(h.barred.Load())
 	var sum int64
 	for {
 		stored, err := h.w.RetrySyncErrors(patient(h.T))
@@ -323,7 +407,7 @@ func (h *history) compare(s SyncStatus) {
 		h.Fatalf("%d failed rows are listed, the status is %+v", listed, s)
 	}
 	h.settleLoose()
-	wantRows(h.T, h.place, "SELECT id, name, stage, seen FROM told ORDER BY id, CAST(id AS text) || '|' || name || '|' || stage || '|' || CAST(seen AS text)"+h.collate(), h.model.text()...)
+	wantRows(h.T, h.place, "SELECT id, name, stage, seen, bits, size FROM told ORDER BY id, CAST(id AS text) || '|' || name || '|' || stage || '|' || CAST(seen AS text) || '|' || CAST(bits AS text) || '|' || CAST(size AS text)"+h.collate(), h.model.text()...)
 }
 
 // collate makes a text order that of Go.

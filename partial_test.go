@@ -313,3 +313,110 @@ func TestFailedRowKeepsWhatItLeavesOut(t *testing.T) {
 		}
 	}
 }
+
+// wantLeft compares the failed rows.
+func wantLeft(t *testing.T, w Writer[document], want ...document) {
+	t.Helper()
+	var got []document
+	for f, err := range w.SyncErrors() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, f.Row)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("failed rows %+v, want %+v", got, want)
+	}
+}
+
+// A newer row takes from a failed one of its key what it has itself, whichever
+// transaction stores it, and what is left gets in when it is tried again.
+func TestANewerRowLeavesOfAFailedOneWhatItLeavesOut(t *testing.T) {
+	size := int64(5)
+	bad := document{ID: 1, Title: Some(badName), Note: Some[*string](nil), Size: &size}
+	for where, place := range places {
+		for kind, batch := range writers {
+			for _, together := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/%s/%v", where, kind, together), func(t *testing.T) {
+					p := place(t)
+					p.createDocuments(t)
+					w := openWriter(t, mustTable[document](t, "documents"), p.Destination, Config{DisableMemoryDB: batch})
+					mustAdd(t, w, bad)
+					if !together {
+						wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+					}
+					mustAdd(t, w, document{ID: 1, Title: Some("good")})
+					wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+					wantRows(t, p, "SELECT id, title, note, size FROM documents", "1|good|none|7")
+					wantLeft(t, w, document{ID: 1, Note: bad.Note, Size: bad.Size})
+					six := int64(6)
+					mustAdd(t, w, document{ID: 1, Size: &six})
+					wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+					wantLeft(t, w, document{ID: 1, Note: bad.Note})
+					wantBalance(t, w.SyncStatus())
+					p.exec(t, "UPDATE documents SET title = 'elsewhere', size = 9")
+					if stored, err := w.RetrySyncErrors(patient(t)); stored != 1 || err != nil {
+						t.Errorf("the retry stored %d rows: %v", stored, err)
+					}
+					wantRows(t, p, "SELECT id, title, note, size FROM documents", "1|elsewhere|NULL|9")
+					if s := w.SyncStatus(); s.Synced != 3 || s.Superseded != 0 {
+						t.Errorf("status: %+v", s)
+					}
+					mustAdd(t, w, bad)
+					wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+					mustAdd(t, w, document{ID: 1, Title: Some("good"), Note: Some[*string](nil)}, document{ID: 1, Size: &size})
+					mustSync(t, w)
+					if s := w.SyncStatus(); s.Superseded != 1 {
+						t.Errorf("of a failed row nothing is left: %+v", s)
+					}
+					wantBalance(t, w.SyncStatus())
+					mustStop(t, w)
+				})
+			}
+		}
+	}
+}
+
+// What is left of a failed row outlives the process, also if a checkpoint has all
+// of it.
+func TestWhatIsLeftOfAFailedRowSurvivesTheProcess(t *testing.T) {
+	for _, level := range levels {
+		for _, saved := range []bool{true, false} {
+			t.Run(fmt.Sprint(level, "/", saved), func(t *testing.T) {
+				t.Parallel()
+				p := sqlitePlace(t)
+				p.createDocuments(t)
+				cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour}
+				open := func() *MemoryDBWriter[document] {
+					w, err := New(patient(t), mustTable[document](t, "documents"), p.Destination, cfg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return w
+				}
+				w := open()
+				mustAdd[document](t, w, document{ID: 1, Title: Some(badName), Note: Some[*string](nil)})
+				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+				if _, err := w.Checkpoint(patient(t)); err != nil {
+					t.Fatal(err)
+				}
+				mustAdd[document](t, w, document{ID: 1, Title: Some("good")})
+				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+				if saved {
+					if _, err := w.Checkpoint(patient(t)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				crash(t, w, &cfg)
+				p.exec(t, "UPDATE documents SET title = 'elsewhere'")
+				w = open()
+				wantLeft(t, w, document{ID: 1, Note: Some[*string](nil)})
+				if stored, err := w.RetrySyncErrors(patient(t)); stored != 1 || err != nil {
+					t.Errorf("the retry stored %d rows: %v", stored, err)
+				}
+				wantRows(t, p, "SELECT id, title, note, size FROM documents", "1|elsewhere|NULL|7")
+				mustStop[document](t, w)
+			})
+		}
+	}
+}

@@ -222,26 +222,29 @@ func (s *syncer) launch(ctx context.Context, b *batch) {
 func (s *syncer) settle(ev *SyncEvent) error {
 	start := time.Now()
 	b := s.landed[0]
-	kept, superseded := s.failed.judge(b.flush)
+	j, err := s.failed.judge(b.flush, s.failure)
+	if err != nil {
+		return err
+	}
 	// In this order all can be repeated, should one fail.
-	if err := s.store.Amend(superseded, nil); err != nil {
+	if err := s.store.Amend(j.gone, j.left); err != nil {
 		return fmt.Errorf("memdbwriter: cannot take superseded rows out of the failed ones: %w", err)
 	}
-	if err := s.store.Settle(b.hi, kept); err != nil {
+	if err := s.store.Settle(b.hi, j.kept); err != nil {
 		return fmt.Errorf("memdbwriter: cannot take synced rows out of the staging table: %w", err)
 	}
 	step("batch out of memory")
-	s.disk.amend(superseded, nil)
-	s.disk.settle(b.hi, kept)
+	s.disk.amend(j.gone, j.left)
+	s.disk.settle(b.hi, j.kept)
 	step("batch settled")
 	s.settled = b.hi
-	s.failed.update(kept, superseded)
-	n := b.flush.settlement(b.read, b.readBytes, len(kept), len(superseded))
+	s.failed.update(j.kept, j.gone)
+	n := b.flush.settlement(b.read, b.readBytes, len(j.kept), len(j.gone))
 	s.logLimit()
 	s.front.settle(n)
 	s.arrivals.acknowledge(s.settled)
 	s.logFailed(b.flush.failed)
-	s.emitFailed(kept)
+	s.emitFailed(j.kept)
 	s.landed = slices.Delete(s.landed, 0, 1)
 	s.underway -= b.readBytes
 	s.keepSpare(b)

@@ -105,7 +105,7 @@ type syncer struct {
 
 func newSyncer(c *core, store *stage.Store, f *front) *syncer {
 	s := &syncer{
-		core: c, store: store, front: f, failed: newFailedKeys(c.table.ReplaceKeys()), stagedReady: make(chan struct{}, 1), turned: make(chan struct{}, 1),
+		core: c, store: store, front: f, failed: newFailedKeys(&c.table), stagedReady: make(chan struct{}, 1), turned: make(chan struct{}, 1),
 		waiters: newWaiters(), calls: make(chan func()), arrivals: newArrivals(c.cfg.SyncInterval),
 	}
 	if c.table.Policy != dest.InsertOnly {

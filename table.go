@@ -43,9 +43,10 @@ func (t Table[T]) String() string { return t.shape.String() }
 // key keep their order; of those that leave out different columns in turns each
 // is written. What is left out shows as NULL in Query's views.
 //
-// A failed row is superseded by a newer row of its key that is stored, also if that
-// one leaves out columns: the failed row's values of these columns are given up
-// with it.
+// A newer row of its key that is stored takes from a failed row the columns that it
+// has itself: these are left out of the failed row, or, where the row type cannot
+// leave them out, are those of the newer one. The failed row is superseded once
+// nothing is left of it that an update may write.
 type Optional[T any] = tuple.Optional[T]
 
 // Some returns v as a field that the row has.

@@ -282,7 +282,8 @@ func (w *MemoryDBWriter[T]) SyncErrors() iter.Seq2[FailedRow[T], error] {
 // RetrySyncErrors tries every failed row once more, in the order of their
 // arrival, and returns how many of them are stored now. Newer rows of the same
 // key are never overwritten: one that is stored has superseded the failed row
-// already, and one that waits is written later.
+// already, or taken from it the columns that it has (see Optional), and one that
+// waits is written later.
 //
 // The error is nil if no failed row is left. Otherwise it wraps ErrRowsFailed
 // with those that failed again, or ErrUnsynced if the destination could not be

@@ -40,8 +40,9 @@ func (w *Writer) Settle(upTo int64, failed []Failure) error {
 }
 
 // Amend notes that failed rows are gone, because they are stored now or a newer
-// row is, and that others have failed again, with their new history. It is called
-// when nothing waits that came before them. Errors are those of Settle.
+// row is, and what others are now that have failed again or of which a newer row
+// has taken a part. It is called when nothing waits that came before them. Errors
+// are those of Settle.
 func (w *Writer) Amend(gone []int64, again []Failure) error {
 	if len(gone) == 0 && len(again) == 0 {
 		return nil

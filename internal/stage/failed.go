@@ -25,7 +25,7 @@ const (
 	failureColumns = 9
 
 	failSQL   = "INSERT INTO main.failed SELECT c0, c1, c2, c3, c4, c5, c6, c7, c8 FROM temp." + sourceName
-	refailSQL = `UPDATE main.failed SET sqlstate = c2, "column" = c3, "constraint" = c4, message = c5, attempts = c6, first = c7, last = c8` +
+	refailSQL = `UPDATE main.failed SET tuple = c1, sqlstate = c2, "column" = c3, "constraint" = c4, message = c5, attempts = c6, first = c7, last = c8` +
 		" FROM temp." + sourceName + " WHERE seq = c0"
 	failuresSQL = `SELECT seq, tuple, sqlstate, "column", "constraint", message, attempts, first, last FROM main.failed WHERE seq > ? ORDER BY seq LIMIT ?`
 )
@@ -141,9 +141,8 @@ func (s *Store) countStates(upTo int64) (map[string]int64, error) {
 }
 
 // Amend deletes the failed rows with the arrival numbers gone, those that are
-// not there excepted, and gives the failed rows of again, which must be there, a
-// new SQLState, Column, Constraint, Message, Attempts, First and Last; the tuple stays. It
-// happens as a whole or not at all.
+// not there excepted, and replaces the failed rows of again, which must be there.
+// It happens as a whole or not at all.
 func (s *Store) Amend(gone []int64, again []Failure) error {
 	if err := s.lock(); err != nil {
 		return err
@@ -154,7 +153,9 @@ func (s *Store) Amend(gone []int64, again []Failure) error {
 		if rows, bytes, err = s.removeFailures(gone); err != nil {
 			return err
 		}
-		return s.updateFailures(again)
+		more, err := s.updateFailures(again)
+		bytes -= more
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("amend failed rows, %d to delete and %d to change: %w", len(gone), len(again), err)
@@ -176,28 +177,33 @@ func (s *Store) removeFailures(gone []int64) (rows, bytes int64, err error) {
 	return rows, bytes, err
 }
 
-func (s *Store) updateFailures(again []Failure) error {
+// updateFailures returns by how many bytes the failed rows grow.
+func (s *Store) updateFailures(again []Failure) (more int64, err error) {
 	if len(again) == 0 {
-		return nil
+		return 0, nil
 	}
 	s.source.Serve(failedRows(again))
 	defer func() { s.source.Serve(nil) }()
+	var rows, before int64
+	if err := s.unfailSize.QueryRow().Scan(&rows, &before); err != nil {
+		return 0, err
+	}
 	r, err := s.refail.Exec()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	n, err := r.RowsAffected()
 	if err != nil || n == int64(len(again)) {
-		return err
+		return failureBytes(again) - before, err
 	}
 	var seq int64
 	switch err := s.unknown.QueryRow().Scan(&seq); err {
 	case nil:
-		return fmt.Errorf("row %d is no failed row", seq)
+		return 0, fmt.Errorf("row %d is no failed row", seq)
 	case sql.ErrNoRows:
-		return errors.New("a row is to be changed twice")
+		return 0, errors.New("a row is to be changed twice")
 	default:
-		return err
+		return 0, err
 	}
 }
 

@@ -137,6 +137,9 @@ func (m *model) amend(t *testing.T, s *Store, r *rand.Rand, step int) {
 			delete(m.failed, seq)
 		case 1:
 			f.Attempts++
+			if r.IntN(2) == 0 {
+				f.Tuple = append(slices.Clone(f.Tuple), f.Tuple...)[:r.IntN(2*len(f.Tuple)+1)]
+			}
 			f.Message, f.Last = fmt.Sprintf("step %d", step), time.UnixMicro(int64(step)).UTC()
 			again = append(again, f)
 			m.failed[seq] = f

@@ -47,5 +47,29 @@ func (f *field) leavesOut(row unsafe.Pointer) bool {
 	return f.omitNil || f.optional && !*(*bool)(unsafe.Add(row, f.off+f.setOff))
 }
 
+// Leftover returns what an older row of a key still has to say once a newer one
+// is stored: the fields that the newer one leaves out. Of the others those that
+// rows can leave out are absent, and the rest is as in the newer one, so that it
+// remains a row of its type.
+func Leftover(older, newer []byte, cols []Column, optional []bool) []byte {
+	left := AppendHeader(make([]byte, 0, len(older)+len(newer)), len(cols))
+	x, y := Fields(older), Fields(newer)
+	for i := range cols {
+		from, behind := x, y
+		_, _, x = Next(x)
+		_, _, y = Next(y)
+		switch {
+		case Absent(behind):
+			left = append(left, from[:len(from)-len(x)]...)
+		case optional[i]:
+			left = AppendAbsent(left)
+		default:
+			left = append(left, behind[:len(behind)-len(y)]...)
+		}
+	}
+	Mark(left, cols)
+	return left
+}
+
 // AppendAbsent appends a field that is absent. The tuple needs its mark, see Mark.
 func AppendAbsent(dst []byte) []byte { return append(dst, 0xff, 0xff, 0xff, 0xfe) }

@@ -166,3 +166,43 @@ func TestUniformBatches(t *testing.T) {
 		t.Error("a batch without absent fields is copied")
 	}
 }
+
+// A newer row takes from an older one what it has, and what no row of the type
+// can leave out.
+func TestLeftover(t *testing.T) {
+	type row struct {
+		K int64            `db:"k,key"`
+		A int64            `db:"a"`
+		B Optional[int64]  `db:"b"`
+		C *int64           `db:"c,omitnil"`
+		D Optional[*int64] `db:"d"`
+		L time.Time        `db:"l"`
+	}
+	codec, err := NewCodec[row]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cols := make([]Column, len(codec.Fields()))
+	optional := make([]bool, len(cols))
+	for i, f := range codec.Fields() {
+		cols[i], optional[i] = f.Column, f.Absent
+	}
+	encode := func(r row) []byte {
+		enc, err := codec.Append(nil, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return enc
+	}
+	one, two, utc, local := int64(1), int64(2), time.Unix(0, 0).UTC(), time.Unix(0, 0).In(time.FixedZone("", 3600))
+	for _, tc := range []struct{ older, newer, want row }{
+		{row{1, 1, Optional[int64]{one, true}, &one, Optional[*int64]{&one, true}, local}, row{1, 2, Optional[int64]{}, nil, Optional[*int64]{}, utc}, row{1, 2, Optional[int64]{one, true}, &one, Optional[*int64]{&one, true}, utc}},
+		{row{1, 1, Optional[int64]{one, true}, &one, Optional[*int64]{Set: true}, utc}, row{1, 2, Optional[int64]{two, true}, nil, Optional[*int64]{}, local}, row{1, 2, Optional[int64]{}, &one, Optional[*int64]{Set: true}, local}},
+		{row{1, 1, Optional[int64]{one, true}, nil, Optional[*int64]{&one, true}, utc}, row{1, 2, Optional[int64]{}, &two, Optional[*int64]{Set: true}, utc}, row{1, 2, Optional[int64]{one, true}, nil, Optional[*int64]{}, utc}},
+	} {
+		got := Leftover(encode(tc.older), encode(tc.newer), cols, optional)
+		if want := encode(tc.want); !bytes.Equal(got, want) {
+			t.Errorf("%+v after %+v: %q, want %q", tc.older, tc.newer, got, want)
+		}
+	}
+}
