@@ -123,6 +123,10 @@ type Config struct {
 	// struct without asking any method.
 	url *string
 
+	// segmentBytes is the size of a file of the journal. Zero, but in tests: the
+	// journal's own.
+	segmentBytes int64
+
 	// fs holds the checkpoints and the journal. Nil, but in tests: the
 	// operating system's.
 	fs fsys.FS

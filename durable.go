@@ -111,8 +111,8 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 
 func (d *disk) journalConfig() journal.Config {
 	return journal.Config{
-		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination, Columns: tupleColumns(&d.table),
-		FS: d.cfg.fs, Changed: d.noteJournal, Synced: func() { d.progress.Load().made() },
+		Dir: d.cfg.CheckpointDir, Table: d.table.String(), Writer: d.destination, Columns: tupleColumns(&d.table), Keys: d.table.Keys,
+		SegmentBytes: d.cfg.segmentBytes, FS: d.cfg.fs, Changed: d.noteJournal, Synced: func() { d.progress.Load().made() },
 	}
 }
 

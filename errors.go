@@ -75,7 +75,7 @@ var (
 	ErrLocked = errors.New("memdbwriter: the checkpoint directory is in use")
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it
-	// cannot take over: a newer version wrote them, the table had other columns,
+	// cannot take over: a newer version wrote them, their columns cannot follow,
 	// or the disk does not give them or make them durable. Nothing of them is
 	// lost. Drain them with the program that wrote them, mend the disk, or move
 	// the files away. It is also wrapped when a writer that keeps nothing on

@@ -119,7 +119,7 @@ func openNumbered(t *testing.T, l life) (w *MemoryDBWriter[numberedRow], closeAl
 	}
 	cfg := Config{
 		CheckpointDir: l.Dir, Durability: l.Level, CheckpointInterval: -1, SyncWorkers: l.Workers, SyncBatchSize: l.Batch,
-		SyncInterval: 10 * time.Millisecond, MaxRows: 6000, fs: steppingFS(),
+		SyncInterval: 10 * time.Millisecond, MaxRows: 6000, fs: steppingFS(), segmentBytes: 128 << 10,
 	}
 	if l.Hoard > 0 {
 		cfg.SyncInterval, cfg.SyncBatchSize, cfg.MaxRows = time.Hour, 1_000_000, 10_000_000

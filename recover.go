@@ -40,7 +40,7 @@ type recovery struct {
 }
 
 // openRecovery looks at what is there. Files that cannot be read are set aside
-// and reported; those that a newer version wrote, or that hold other columns,
+// and reported; those that a newer version wrote, or whose columns cannot follow,
 // are an error: somebody must decide.
 func openRecovery(d *disk) (*recovery, error) {
 	step("recovery begins")
@@ -57,6 +57,10 @@ func openRecovery(d *disk) (*recovery, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRecovery, err)
 	}
 	d.known = r.journal.Last
+	if j := r.journal; len(j.Added)+len(j.Removed) > 0 {
+		d.cfg.Logger.Warn("rows on disk are of an earlier row type: they have no value for the added columns, and lose those of the removed ones",
+			"table", d.table.String(), "added", j.Added, "removed", j.Removed)
+	}
 	return r, nil
 }
 

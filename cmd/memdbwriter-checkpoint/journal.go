@@ -39,9 +39,10 @@ func findJournal(dir, identity string) (j *journalFiles, err error) {
 			continue
 		}
 		if j == nil {
-			j = &journalFiles{config: h}
-			j.config.Dir, j.config.FS = dir, forgetful{fsys.Trusting}
+			j = &journalFiles{}
 		}
+		j.config = h // the columns of the newest segment
+		j.config.Dir, j.config.FS = dir, forgetful{fsys.Trusting}
 		j.segments = append(j.segments, path)
 	}
 	return j, nil

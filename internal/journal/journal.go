@@ -79,7 +79,9 @@
 //	empty, or ends inside the header        left alone; no row was in it
 //	rows of a number from which on a later  used as long as none is missing, then those of the
 //	  segment begins                          later one: a failed fsync had them appended again
-//	of a newer format or other columns      nothing is touched, Scan fails
+//	of other columns                        read as the present ones, if these can follow
+//	of a newer format, or of columns that   nothing is touched, Scan fails
+//	  cannot follow
 //	another table's or writer's, a link,    never opened for writing, never touched
 //	  a directory
 //
@@ -104,13 +106,14 @@ import (
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
-// Config describes a journal. Dir, Table, Writer and Columns say which one it
-// is; a journal whose columns have changed cannot be read.
+// Config describes a journal. Dir, Table and Writer say which one it is. Rows of
+// other columns are read as far as these can follow (see tuple.Remap).
 type Config struct {
 	Dir     string         // exists, and is locked by the caller
 	Table   string         // the table of the rows
 	Writer  string         // tells writers of the same table apart; any text
 	Columns []tuple.Column // in tuple order
+	Keys    int            // so many of them are the key
 
 	SyncEvery    time.Duration // the longest time that what must be durable waits for it. 0: one second
 	SegmentBytes int64         // size at which a new file is begun. 0: 64 MiB
@@ -159,7 +162,8 @@ var (
 	// ErrFormat is why Scan refuses a segment that a newer program wrote.
 	ErrFormat = errors.New("the journal is of a format that this program does not know")
 	// ErrColumns is why Scan refuses a segment whose rows have other columns.
-	ErrColumns = errors.New("the journal holds rows with other columns")
+	ErrColumns = errors.New("the journal holds rows with other columns, which this program cannot take over: let the program that wrote them store them and " +
+		"stop it cleanly, or replay the files with memdbwriter-checkpoint and move them away")
 	// ErrFull is returned by Append when the journal may not grow any more.
 	// It can again when rows have been settled.
 	ErrFull = errors.New("the journal has reached its size limit")

@@ -286,7 +286,7 @@ func TestAnotherFormatOrOtherColumnsAreRefusedUntouched(t *testing.T) {
 	name := fs.Names(".seg")[0]
 	cfg := config(fs)
 	cfg.Columns = slices.Clone(columns)
-	cfg.Columns[1].Name = "remark"
+	cfg.Columns[1].Type = tuple.Int8
 	if _, err := journal.Scan(cfg); !errors.Is(err, journal.ErrColumns) || !strings.Contains(err.Error(), name) {
 		t.Errorf("other columns: %v", err)
 	}

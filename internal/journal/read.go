@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -20,6 +21,7 @@ type segmentReader struct {
 	file   fsys.File
 	size   int64
 	header *header
+	remap  *tuple.Remap // makes rows those of other columns; nil: they are
 
 	off  int64  // where the valid records end, as far as they were read
 	prev uint32 // check of the last of them
@@ -28,6 +30,7 @@ type segmentReader struct {
 	head head
 	body []byte
 	rows tuple.Batch
+	raw  tuple.Batch // the same with the columns of the segment, if these are others
 
 	broken error // why the record at off is not valid; nil at the end of the file
 }
@@ -135,6 +138,17 @@ func (r *segmentReader) next() (bool, error) {
 	return true, nil
 }
 
+// follow has the rows handed out with the columns of the configuration.
+func (r *segmentReader) follow(cfg *Config) (err error) {
+	if slices.Equal(r.header.columns, cfg.Columns) {
+		return nil
+	}
+	if r.remap, err = tuple.NewRemap(r.header.columns, cfg.Columns, cfg.Keys); err != nil {
+		return fmt.Errorf("%w: %w", ErrColumns, err)
+	}
+	return nil
+}
+
 // decode takes the current record apart: into r.rows, or into a control. What
 // they hold is valid until the next call of next. An error means that the
 // record, and what follows, cannot be used.
@@ -143,7 +157,11 @@ func (r *segmentReader) decode() (c *control, err error) {
 	case r.head.table != 0:
 		err = fmt.Errorf("%w: a record of table %d at %d", ErrFormat, r.head.table, r.at)
 	case k == rowsKind:
-		err = decodeRows(&r.rows, r.body, r.head.seq, len(r.header.columns))
+		into := &r.rows
+		if r.remap != nil {
+			into = &r.raw
+		}
+		err = decodeRows(into, r.body, r.head.seq, len(r.header.columns))
 	case k == receiptsKind:
 		c = &control{settled: r.head.seq}
 		if c.receipts, err = decodeReceipts(r.body); err == nil && (c.settled < 0 || c.settled > tuple.MaxSeq) {
@@ -154,11 +172,51 @@ func (r *segmentReader) decode() (c *control, err error) {
 	default:
 		err = fmt.Errorf("%w: a record of kind %d at %d", ErrFormat, r.head.kind, r.at)
 	}
+	if err == nil && r.remap != nil {
+		err = r.remake(c)
+	}
 	if err != nil {
 		r.off, r.broken = r.at, err
 		return nil, err
 	}
 	return c, nil
+}
+
+// remake makes rows, or those in a control, ones of the other columns.
+func (r *segmentReader) remake(c *control) (err error) {
+	defer func() {
+		if errors.Is(err, tuple.ErrRemap) {
+			err = fmt.Errorf("%w: %w", ErrColumns, err)
+		}
+	}()
+	r.rows.Reset()
+	if c == nil {
+		for i, row := range r.raw.Rows {
+			if err := r.remakeRow(row.Seq, r.raw.Tuple(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i, f := range c.failed {
+		if err := r.remakeRow(f.Seq, f.Tuple); err != nil {
+			return err
+		}
+		c.failed[i].Tuple = bytes.Clone(r.rows.Tuple(i))
+	}
+	return nil
+}
+
+// remakeRow appends a row to r.rows.
+func (r *segmentReader) remakeRow(seq int64, t []byte) error {
+	from := len(r.rows.Data)
+	data, err := r.remap.Append(r.rows.Data, t)
+	if err != nil {
+		return fmt.Errorf("row %d: %w", seq, err)
+	}
+	r.rows.Data = data
+	r.rows.Rows = append(r.rows.Rows, tuple.Span{Off: uint32(from), Len: uint32(len(data) - from), Seq: seq})
+	return nil
 }
 
 const scanSize = 64 << 10

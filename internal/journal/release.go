@@ -75,6 +75,9 @@ func (w *Writer) liveFailures(s *segment) (failed []Failure, err error) {
 	}
 	defer f.Close() // only read
 	r, err := newSegmentReader(f, 0)
+	if err == nil {
+		err = r.follow(&w.cfg)
+	}
 	if err != nil {
 		return nil, err
 	}

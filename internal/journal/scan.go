@@ -45,6 +45,7 @@ type Recovery struct {
 	Cut              int64 // bytes of records that were not complete; normal after a crash
 	Empty            int   // files without a row, left alone
 	Problems         []Problem
+	Added, Removed   []string // columns that rows on disk do not have, or have while the present ones do not
 
 	cfg      Config
 	segments []*segment // in the order of their age
@@ -86,8 +87,8 @@ type segment struct {
 }
 
 // Scan reads all segments of a journal, and changes nothing. It fails when a file
-// cannot be read, or when a segment is of a newer format or has other columns:
-// then the program that wrote it has to drain it, or it has to be moved away.
+// cannot be read, or when a segment is of a newer format or has columns that the
+// present ones cannot follow: then the program that wrote it has to drain it, or it has to be moved away.
 func Scan(cfg Config) (*Recovery, error) {
 	rec := &Recovery{cfg: cfg.withDefaults(), failed: map[int64]place{}, next: 1}
 	if err := rec.list(); err != nil {
@@ -187,8 +188,11 @@ func (rec *Recovery) identify(path string) error {
 		rec.problem(path, fmt.Errorf("belongs to table %q, writer %q", h.table, h.writer))
 		return nil
 	}
-	if !slices.Equal(h.columns, rec.cfg.Columns) {
-		return fmt.Errorf("%w: %v, this program has %v", ErrColumns, h.columns, rec.cfg.Columns)
+	if err := r.follow(&rec.cfg); err != nil {
+		return err
+	}
+	if r.remap != nil {
+		rec.Added, rec.Removed = r.remap.Added, r.remap.Removed
 	}
 	rec.segments = append(rec.segments, &segment{number: h.number, path: path, next: h.next})
 	rec.next = max(rec.next, h.number+1)
@@ -259,6 +263,9 @@ func (rec *Recovery) each(s *segment, visit func(*segmentReader, *control) error
 	}
 	defer f.Close() // only read
 	r, err := newSegmentReader(f, 0)
+	if err == nil {
+		err = r.follow(&rec.cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +276,7 @@ func (rec *Recovery) each(s *segment, visit func(*segmentReader, *control) error
 			break
 		}
 		c, err := r.decode()
-		if errors.Is(err, ErrFormat) {
+		if errors.Is(err, ErrFormat) || errors.Is(err, ErrColumns) {
 			return nil, err
 		}
 		if err != nil {
