@@ -33,6 +33,9 @@ func (o *options) plan(ctx context.Context, s *source, d *destination) (*dest.Ta
 			return nil, usageError{fmt.Errorf("-table %q: must be name or schema.name", o.table)}
 		}
 	}
+	if ofSystem(t) {
+		return nil, fmt.Errorf("table %.200q belongs to the database itself, and no writer has rows for it: name the right one with -table", t.String())
+	}
 	for _, name := range o.insertOnly {
 		c, err := o.column(t, "-insertonly", name)
 		if err != nil {
@@ -50,6 +53,15 @@ func (o *options) plan(ctx context.Context, s *source, d *destination) (*dest.Ta
 		}
 	}
 	return t, o.keyFirst(t, key)
+}
+
+// ofSystem reports whether the table is one of a database's own, by its schema or
+// by the beginning of its name: a file says whatever somebody wrote there, and
+// this tool may run as a superuser.
+func ofSystem(t *dest.Table) bool {
+	schema, name := strings.ToLower(t.Schema), strings.ToLower(t.Name)
+	return schema == "information_schema" || strings.HasPrefix(schema, "pg_") || schema == "sys" || strings.HasPrefix(schema, "dbe_") ||
+		schema == "" && strings.HasPrefix(name, "pg_") || strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, "gs_") && schema == ""
 }
 
 // catalogue is the table of memdbwriter.BackupFiles.

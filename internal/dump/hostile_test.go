@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -133,6 +134,23 @@ func TestCountsOfTheTrailerMustBeRight(t *testing.T) {
 	table, text := smallFile(t, d)
 	for _, counts := range []string{"3 rows, 1 failed", "1 rows, 1 failed", "2 rows, 0 failed", "02 rows, 1 failed", "-2 rows, 1 failed", "9999999999999999999 rows, 1 failed"} {
 		damaged(t, d, put(t, d, signed(bytes.Replace(text, []byte("2 rows, 1 failed"), []byte(counts), 1))), table, counts)
+	}
+}
+
+// A number beside what a sequence number, a count or a time can be is damage,
+// wherever it stands, with all checksums right.
+func TestNumbersHaveLimits(t *testing.T) {
+	d := dirOf(t)
+	table, text := smallFile(t, d)
+	line := regexp.MustCompile(`-- sequence: 1 to \d+\n`).FindString(string(text))
+	if line == "" || !bytes.Contains(text, []byte("\n(2,8,")) || !bytes.Contains(text, []byte("\n(3,7,")) {
+		t.Fatalf("another layout:\n%s", text)
+	}
+	for _, n := range []string{"1152921504606846977", "9223372036854775787", "9223372036854775807", "-9223372036854775808", "-1", "0", "99999999999999999999"} {
+		forged := strings.Replace(string(text), line, "-- sequence: 1 to "+n+"\n", 1)
+		damaged(t, d, put(t, d, signed([]byte(forged))), table, "the head: "+n)
+		damaged(t, d, put(t, d, signed([]byte(strings.Replace(forged, "\n(2,8,", "\n("+n+",8,", 1)))), table, "the head and a row: "+n)
+		damaged(t, d, put(t, d, signed(bytes.Replace(text, []byte("\n(3,"), []byte("\n("+n+","), 1))), table, "a failed row: "+n)
 	}
 }
 
