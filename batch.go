@@ -3,6 +3,7 @@ package memdbwriter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -19,7 +20,10 @@ import (
 // MemoryDBWriter. Make it with NewBatch, and call Stop when done. All methods
 // are safe for concurrent use: while one of them writes, rows go into the next
 // batch, and who finds that full, or wants to write too, waits for its turn.
-// OnSync has a goroutine while it is called.
+// OnSync has a goroutine while it is called, and so has Stop.
+//
+// SyncStatus.State is what the last call has found: where nobody calls, nobody
+// looks. A ForceSync without rows looks at a destination that was away.
 //
 // There are no triggers by time or memory: rows of a batch that is not full
 // wait for the next Add, ForceSync or Stop.
@@ -34,7 +38,7 @@ type BatchDBWriter[T any] struct {
 	writing  *batch        // taken from rows and not settled, while attempts fail
 	settled  int64         // rows up to here are
 	keys     *failedKeys
-	attempts int       // failed ones in a row
+	attempts int       // failed ones in a row, that of NewBatch included
 	run      SyncEvent // what the run under way has done
 	ended    bool
 	stopErr  error
@@ -75,6 +79,9 @@ func NewBatch[T any](ctx context.Context, table Table[T], d *Destination, cfg Co
 	w.scratch.New = newScratch[T]
 	if c.table.Policy != dest.InsertOnly {
 		w.reduce = newReducer(&c.table)
+	}
+	if c.unreachable {
+		w.attempts = 1
 	}
 	w.turn <- struct{}{}
 	w.states.watch(w.SyncStatus)
@@ -251,8 +258,8 @@ func (w *BatchDBWriter[T]) selected(which selection) []stage.Failure {
 }
 
 // Stop writes what is left and ends the writer. Its errors are those of
-// MemoryDBWriter.Stop. If ctx ends while another call still waits for the
-// database, Stop may be called again; Add gets ErrStopped all the same.
+// MemoryDBWriter.Stop, and it takes no longer. If ctx ends while another call still
+// waits for the database, Stop may be called again; Add gets ErrStopped all the same.
 func (w *BatchDBWriter[T]) Stop(ctx context.Context) error {
 	if w.events.called(ctx) {
 		return ErrStopInHook
@@ -264,19 +271,41 @@ func (w *BatchDBWriter[T]) stop(ctx context.Context) error {
 	w.close()
 	select {
 	case <-w.turn:
-		defer w.done()
-	case <-ctx.Done():
-		return w.unsynced(w.SyncStatus(), ended(ctx))
+	default:
+		select {
+		case <-w.turn:
+		case <-ctx.Done():
+			return w.left(w.SyncStatus(), fmt.Errorf("another call is still under way: %w", ended(ctx)))
+		}
 	}
+	result := make(chan error, 1)
+	if waitFor(ctx, after(func() {
+		defer w.done()
+		result <- w.finish(ctx)
+	})) {
+		return <-result
+	}
+	w.tally.stop()
+	w.noteState()
+	return w.left(w.SyncStatus(), fmt.Errorf("%w: %w", errHangs, ended(ctx)))
+}
+
+// left is the error of a Stop that does not wait any longer.
+func (w *BatchDBWriter[T]) left(s SyncStatus, cause error) error {
+	if s.Pending > 0 {
+		return w.unsynced(s, cause)
+	}
+	return fmt.Errorf("memdbwriter: %s at %s: %w", w.table.String(), w.destination, cause)
+}
+
+// finish is the last call that needs the turn.
+func (w *BatchDBWriter[T]) finish(ctx context.Context) error {
 	if w.ended {
 		return w.stopErr
 	}
 	w.ended = true
-	err := w.sync(ctx, ReasonStop)
-	if err == nil {
-		err = w.rejected(everyFailed)
-	}
-	w.stopErr = errors.Join(err, w.sink.Close())
+	w.stopErr = errors.Join(w.sync(ctx, ReasonStop), w.rejected(everyFailed))
+	w.stopErr = errors.Join(w.stopErr, w.sink.Close())
 	w.tally.stop()
 	w.noteState()
 	w.logStopped(w.SyncStatus(), w.stopErr)
@@ -335,6 +364,9 @@ func (w *BatchDBWriter[T]) retrySelected(ctx context.Context, which selection) (
 	}
 	if stored, err = w.retryFailed(ctx, which); err != nil {
 		return stored, w.unsynced(w.SyncStatus(), w.destinationError(dest.AsError(err)))
+	}
+	if stored > 0 {
+		w.recovered()
 	}
 	return stored, w.rejected(which)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +86,87 @@ func TestStopOfTheCompatibilityWriterDoesNotWaitForOthers(t *testing.T) {
 	})
 }
 
+// A driver that heeds no cancellation holds Stop up no longer than its context and
+// a second. What returns later changes the state no more, and a further Stop has
+// the result.
+func TestStopOfTheCompatibilityWriterDoesNotWaitForADestinationThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := &script{write: func(context.Context, []string) error { <-release; return nil }}
+		w := openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true})
+		mustAdd(t, w, newItem(1, "a"))
+		err := wantWithin(t, time.Second+stopGrace, w.Stop)
+		if !errors.Is(err, ErrUnsynced) || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errHangs) {
+			t.Errorf("Stop: %v", err)
+		}
+		err = wantWithin(t, time.Second, w.Stop)
+		if !errors.Is(err, ErrUnsynced) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Stop again: %v", err)
+		}
+		wantError(t, w.Add(t.Context(), newItem(2, "b")), ErrStopped)
+		close(release)
+		mustStop(t, w)
+		if s := w.SyncStatus(); s.State != StateStopped || s.Synced != 1 {
+			t.Errorf("when it has returned: %+v", s)
+		}
+	})
+}
+
+// Stop may find a call under way that moves no row.
+func TestStopOfTheCompatibilityWriterBehindACallWithoutRows(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := openWriter(t, itemTable(t), &Destination{scripted{&script{}}}, Config{DisableMemoryDB: true}).(*BatchDBWriter[item])
+	<-w.turn
+	if err := w.Stop(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnsynced) {
+		t.Errorf("Stop: %v", err)
+	}
+	w.done()
+	if err := w.Stop(ctx); err != nil {
+		t.Errorf("Stop again: %v", err)
+	}
+}
+
+// A destination that was away when the writer was made is asked again by a call
+// that has no row to show that it is back, but for Stop.
+func TestTheCompatibilityWriterAndADestinationThatIsBack(t *testing.T) {
+	away, looks := true, 0
+	s := &script{check: func() error {
+		looks++
+		if away {
+			return fmt.Errorf("away, look %d", looks)
+		}
+		return nil
+	}}
+	log := &logbook{}
+	w := openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true, Logger: slog.New(log)})
+	for range 2 {
+		if s := w.SyncStatus(); s.State != StateDegraded || s.LastError == nil || !strings.Contains(s.LastError.Error(), fmt.Sprint("look ", looks)) {
+			t.Errorf("while it is away: %+v", s)
+		}
+		mustSync(t, w) // no row is missing there
+	}
+	away = false
+	mustSync(t, w)
+	if s := w.SyncStatus(); s.State != StateOK || s.LastError != nil || log.count("INFO destination is back") != 1 {
+		t.Errorf("when it is back: %+v", s)
+	}
+	n := looks
+	mustSync(t, w)
+	mustStop(t, w)
+	if looks != n {
+		t.Error("it goes on asking")
+	}
+
+	away = true
+	w = openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true})
+	n = looks
+	mustStop(t, w)
+	if looks != n {
+		t.Error("Stop asks")
+	}
+}
+
 // Rows that arrive while ForceSync writes do not prolong it.
 func TestForceSyncOfTheCompatibilityWriterEnds(t *testing.T) {
 	var w Writer[item]
@@ -135,6 +219,30 @@ func TestFailedRowsAreRetriedInPages(t *testing.T) {
 			wantBalance(t, w.SyncStatus())
 			mustStop(t, w)
 		})
+	}
+}
+
+// What a batch costs does not depend on how many rows have failed before.
+func TestTheCompatibilityWriterHasManyFailedRows(t *testing.T) {
+	each := func(rows int) uint64 {
+		sink := &sizes{}
+		w := openWriter(t, itemTable(t), &Destination{scripted{sink}}, Config{DisableMemoryDB: true, SyncBatchSize: 10, MaxFailedRows: rows})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for id := range int64(rows) {
+			mustAdd(t, w, newItem(id, "a"))
+		}
+		wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+		sink.accept = true // nothing is on its way
+		if stored, err := w.RetrySyncErrors(patient(t)); stored != int64(rows) || err != nil {
+			t.Fatal(stored, err)
+		}
+		runtime.ReadMemStats(&after)
+		mustStop(t, w)
+		return (after.TotalAlloc - before.TotalAlloc) / uint64(rows)
+	}
+	if few, many := each(500), each(20_000); many > 2*few {
+		t.Errorf("a row costs %d bytes with 20,000 of them, and %d with 500", many, few)
 	}
 }
 

@@ -21,6 +21,9 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	w.run = SyncEvent{Reason: reason, Run: w.tally.beginRun(reason)}
 	w.noteState()
 	err := w.drain(ctx, reason)
+	if err == nil && reason != ReasonStop && w.attempts > 0 { // no row could show that it is back
+		w.lookAgain(ctx)
+	}
 	w.run.Duration = time.Since(start)
 	w.tally.endRun(reason, w.run.Duration, false)
 	if err != nil {
@@ -30,6 +33,28 @@ func (w *BatchDBWriter[T]) sync(ctx context.Context, reason Reason) error {
 	w.events.emit(&ev)
 	w.noteState()
 	return err
+}
+
+// lookAgain finds out whether a destination that was away is back.
+func (w *BatchDBWriter[T]) lookAgain(ctx context.Context) {
+	err := w.look(ctx)
+	switch {
+	case err == nil:
+		w.recovered()
+	case ctx.Err() == nil:
+		w.attempts++
+		_, _ = w.attemptFailed(err, w.attempts, 0) // the status has it
+	}
+}
+
+// recovered ends a series of failed attempts.
+func (w *BatchDBWriter[T]) recovered() {
+	if w.attempts > 0 {
+		w.cfg.Logger.Info("destination is back", "table", w.table.String(), "destination", w.destination, "attempts", w.attempts)
+		w.attempts = 0
+	}
+	w.tally.well()
+	w.noteState()
 }
 
 // drain writes every row that is there now, trying again until it is done, ctx
@@ -118,10 +143,8 @@ func (w *BatchDBWriter[T]) settle(b *batch) error {
 	b.times.add(took)
 	w.tally.acknowledged(took, b.read)
 	w.run.add(n, b)
-	w.settled = b.hi
-	w.writing, w.attempts = nil, 0
-	w.tally.setState(StateOK)
-	w.noteState()
+	w.settled, w.writing = b.hi, nil
+	w.recovered()
 	return nil
 }
 
@@ -144,10 +167,11 @@ func (w *BatchDBWriter[T]) book(n settlement, failed []stage.Failure) {
 }
 
 // amend returns the failures without those that are gone, and with what became
-// of others.
+// of others. What it was given is not changed, since a reader may have it; only the
+// newest may be appended to.
 func amend(failed []stage.Failure, gone []int64, again map[int64]stage.Failure) []stage.Failure {
 	if len(gone) == 0 && len(again) == 0 {
-		return failed[:len(failed):len(failed)]
+		return failed
 	}
 	forget := make(map[int64]bool, len(gone))
 	for _, seq := range gone {

@@ -117,6 +117,22 @@ func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, er
 	return delay, err
 }
 
+// look finds out whether the destination is back, when no row is there that could
+// show it.
+func (c *core) look(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.SyncTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.tally.panics.survived("the destination", p)
+		}
+	}()
+	if err = c.sink.Check(ctx); err != nil {
+		c.tally.refused(err, 1)
+	}
+	return err
+}
+
 // retryDelay is exponential backoff with full jitter (Brooker, "Exponential
 // Backoff And Jitter"), kept from falling below a tenth so that it never is a
 // busy loop.

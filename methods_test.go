@@ -18,7 +18,7 @@ import (
 
 var (
 	methodsFor  = flag.Duration("methods.for", 4*time.Second, "how long the test of all methods at once runs")
-	pairsRounds = flag.Int("pairs.rounds", 30, "how often each two methods are started together")
+	pairsRounds = flag.Int("pairs.rounds", 15, "how often each two methods are started together")
 )
 
 // fickle is a sink that fails, refuses rows and takes its time at random. It
@@ -177,7 +177,7 @@ var promised = []error{ErrStopped, ErrPaused, ErrBufferFull, ErrUnsynced, ErrRow
 
 // callSoon calls a method with a context that ends soon, or has ended.
 func callSoon(t *testing.T, w Writer[item], m method[Writer[item]]) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(40)-5)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(20)-3)*time.Millisecond)
 	defer cancel()
 	hangs := time.AfterFunc(time.Minute, func() { panic(m.name + " does not return though its context has ended") })
 	defer hangs.Stop()
@@ -287,6 +287,7 @@ func TestEachTwoMethodsTogether(t *testing.T) {
 		for i := range methods {
 			for j := i; j < len(methods); j++ {
 				t.Run(kind+"/"+methods[i].name+"+"+methods[j].name, func(t *testing.T) {
+					t.Parallel()
 					together(t, kind, methods[i], methods[j], rounds)
 				})
 			}

@@ -247,15 +247,14 @@ func newTally() *tally {
 	}
 }
 
-// setState reports whether the state changed.
-func (t *tally) setState(s State) bool {
+// setState sets the state. A writer that is stopped stays so, also when a call
+// returns that Stop has left behind.
+func (t *tally) setState(s State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == s {
-		return false
+	if t.state != s && t.state != StateStopped {
+		t.state, t.since = s, time.Now()
 	}
-	t.state, t.since = s, time.Now()
-	return true
 }
 
 // well notes that the destination takes rows.

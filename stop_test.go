@@ -306,23 +306,23 @@ func wantCause(t *testing.T, call string, err, own error) {
 func TestStopWithAnEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{write: func(_ context.Context, names []string) error {
+	eachWriter(t, func(t *testing.T, open func(*script, Config) Writer[item]) {
+		s := &script{write: func(ctx context.Context, names []string) error {
 			if names[0] == badName {
 				return dest.RowErrorf(0, "name", "23514", "bad")
 			}
-			return nil
+			return ctx.Err()
 		}}
-		w := scriptedWriter(t, s, Config{SyncInterval: time.Hour})
-		addNames(t, w, 0, 3)
-		mustSync[item](t, w)
+		w := open(s, Config{SyncInterval: time.Hour})
+		mustAdd(t, w, newItem(1, "a"), newItem(2, "b"))
+		mustSync(t, w)
 		if err := w.Stop(ctx); err != nil {
 			t.Errorf("all rows are stored: %v", err)
 		}
-		w = scriptedWriter(t, s, Config{SyncInterval: time.Hour})
-		mustAdd[item](t, w, newItem(1, badName))
+		w = open(s, Config{SyncInterval: time.Hour})
+		mustAdd(t, w, newItem(1, badName))
 		wantError(t, w.ForceSync(t.Context()), ErrRowsFailed)
-		addNames(t, w, 2, 1)
+		mustAdd(t, w, newItem(2, "b"))
 		err := w.Stop(ctx)
 		var row *RowError
 		if !errors.Is(err, ErrUnsynced) || !errors.Is(err, context.Canceled) || !errors.As(err, &row) || row.SQLState != "23514" {

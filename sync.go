@@ -264,7 +264,9 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
 	upTo := s.goalOf(ctx, reason)
 	if reason == ReasonRetry && s.quiet() && upTo <= s.settled {
-		err = s.look(ctx)
+		if err = s.look(ctx); err == nil {
+			s.recovered()
+		}
 	} else {
 		err = s.move(ctx, &ev, goal{upTo: upTo, until: start.Add(runTime)})
 	}
@@ -288,24 +290,6 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 
 // quiet reports that no batch is in flight or ready to be.
 func (s *syncer) quiet() bool { return len(s.flying)+len(s.landed) == 0 && s.ready == nil }
-
-// look finds out whether the destination is back, when no row is there that
-// could show it.
-func (s *syncer) look(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.tally.panics.survived("the destination", p)
-		}
-	}()
-	if err = s.sink.Check(ctx); err == nil {
-		s.recovered()
-	} else {
-		s.tally.refused(err, 1)
-	}
-	return err
-}
 
 // goalOf is the last row that a run of this reason must move: every row that is
 // in the buffer now, or every full batch of them.

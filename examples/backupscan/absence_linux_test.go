@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -161,8 +162,11 @@ func TestTimesThatNoColumnCanHave(t *testing.T) {
 	dir := realDir(t)
 	mountns.Mount(t, "diskA", dir, "tmpfs", 0)
 	tree(t, dir, "far", "early", "good")
-	check(t, unix.UtimesNanoAt(unix.AT_FDCWD, dir+"/far", []unix.Timespec{{Sec: 1 << 40}, {Sec: 1 << 40}}, 0))
-	check(t, unix.UtimesNanoAt(unix.AT_FDCWD, dir+"/early", []unix.Timespec{{Sec: -1 << 40}, {Sec: -1 << 40}}, 0))
+	for name, seconds := range map[string]int64{"/far": 1 << 40, "/early": -1 << 40} {
+		at, err := unix.TimeToTimespec(time.Unix(seconds, 0))
+		check(t, err)
+		check(t, unix.UtimesNanoAt(unix.AT_FDCWD, dir+name, []unix.Timespec{at, at}, 0))
+	}
 	for range 2 {
 		r := scanned(t, p, dir).want(t, exitOK)
 		wantEqual(t, "times", p.rows(t, "SELECT file_name, modified_time, json_extract(file_metadata, '$.times.modified_time') FROM backup_files WHERE file_name IN ('far', 'early') ORDER BY file_name"),

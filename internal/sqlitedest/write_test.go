@@ -23,9 +23,9 @@ func TestEveryTypeIsStoredSoThatReadersUnderstandIt(t *testing.T) {
 	f := newFixture(t, tab)
 	at, id := "2026-11-23 06:59:32.000001+00:00", "01234567-89ab-cdef-0123-456789abcdef"
 	f.mustWrite(
-		row{math.MinInt64, true, math.MinInt16, math.MinInt32, 1.5, math.Inf(-1), "", []byte{}, at, `{"a": 1}`, id},
+		row{int64(math.MinInt64), true, math.MinInt16, math.MinInt32, 1.5, math.Inf(-1), "", []byte{}, at, `{"a": 1}`, id},
 		row{0, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil},
-		row{math.MaxInt64, false, math.MaxInt16, math.MaxInt32, -0.25, 2.0, "007 ünï\n'文", []byte{0, 255}, at, `12345678901234567890`, id},
+		row{int64(math.MaxInt64), false, math.MaxInt16, math.MaxInt32, -0.25, 2.0, "007 ünï\n'文", []byte{0, 255}, at, `12345678901234567890`, id},
 	)
 	f.want("SELECT typeof(k), typeof(b), typeof(i2), typeof(i4), typeof(r), typeof(d), typeof(x), typeof(y), typeof(at), typeof(j), typeof(u) FROM t WHERE k <> 0",
 		strings.TrimSpace(strings.Repeat("integer|integer|integer|integer|real|real|text|blob|text|text|text\n", 2)))
