@@ -84,8 +84,9 @@ type disk struct {
 	settled int64         // of the journal when it was made; -1 if an earlier writer made it
 }
 
-// openDisk locks the writer's files.
-func openDisk(c *core, store *stage.Store) (*disk, error) {
+// openDisk locks the writer's files. It waits for another process that has them as
+// long as ctx lasts.
+func openDisk(ctx context.Context, c *core, store *stage.Store) (*disk, error) {
 	if c.cfg.CheckpointDir == "" || c.cfg.Durability == DurabilityNone {
 		c.cfg.Logger.Info("nothing is written to disk, rows that wait are lost if the process dies", "table", c.table.String())
 		return nil, nil
@@ -94,9 +95,12 @@ func openDisk(c *core, store *stage.Store) (*disk, error) {
 		return nil, fmt.Errorf("%w: its rows cannot be kept in CheckpointDir: %w", ErrTable, err)
 	}
 	identity := dump.Identity(c.table.String(), c.destination)
-	release, err := dirlock.Lock(c.cfg.CheckpointDir, identity+".lock")
+	release, err := dirlock.Wait(ctx, c.cfg.CheckpointDir, identity+".lock", func(h dirlock.Holder) {
+		c.cfg.Logger.Warn("the files are another process's, waiting for it to end", "table", c.table.String(),
+			"directory", c.cfg.CheckpointDir, "process", h.PID, "host", h.Host, "program", h.Program, "since", h.Since)
+	})
 	if errors.Is(err, dirlock.ErrLocked) {
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+		return nil, fmt.Errorf("%w: %w", ErrLocked, errors.Join(err, ended(ctx)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: CheckpointDir (MEMORY_DB_CHECKPOINT_DIR): %w", ErrConfig, err)

@@ -59,7 +59,7 @@ func newEngine(ctx context.Context, table dest.Table, d *Destination, cfg Config
 	if e.store, err = stage.Open(stage.Config{View: table.Name, Columns: tupleColumns(&table)}); err != nil {
 		return nil, errors.Join(fmt.Errorf("memdbwriter: cannot open the in-memory staging table: %w", err), c.sink.Close())
 	}
-	if e.disk, err = openDisk(c, e.store); err != nil {
+	if e.disk, err = openDisk(ctx, c, e.store); err != nil {
 		return nil, errors.Join(err, c.sink.Close(), e.store.Close())
 	}
 	if err := e.start(ctx); err != nil {

@@ -70,8 +70,9 @@ var (
 
 // Returned by writers that keep rows on disk.
 var (
-	// ErrLocked is wrapped when another writer, of this process or another,
-	// uses the files of this table and destination. The message names it.
+	// ErrLocked is wrapped when another writer of this process uses the files of
+	// this table and destination, or one of another process did until the context
+	// of New ended. The message names it.
 	ErrLocked = errors.New("memdbwriter: the checkpoint directory is in use")
 
 	// ErrRecovery is wrapped when New finds rows of an earlier writer that it

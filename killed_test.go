@@ -1,12 +1,14 @@
 package memdbwriter
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/memdbwriter/memdbwriter/internal/journal/faultfs"
 	"github.com/memdbwriter/memdbwriter/internal/journal/fsys"
+	"github.com/memdbwriter/memdbwriter/internal/pgtest"
 )
 
 // killEnv makes the test binary a process that is to be killed. It holds a life.
@@ -192,4 +195,51 @@ func steppingFS() fsys.FS {
 		before: func(op faultfs.Op, path string) error { step(name(op, path)); return nil },
 		after:  func(op faultfs.Op, path string) { step(name(op, path) + " done") },
 	}
+}
+
+// A writer waits for one of another process that has the files, as long as its
+// context lasts, and takes over what that has left.
+func TestAWriterWaitsForAnotherProcess(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, createNumbered)
+	db.Exec(t, keyNumbered)
+	l := life{URL: db.URL, Dir: t.TempDir(), Level: DurabilityJournal, First: perLife, Workers: 1, Batch: 100, Hoard: 100}
+	child, output, _ := startLife(t, l)
+	for lines := bufio.NewScanner(output); lines.Scan() && lines.Text() != fmt.Sprint("persisted ", perLife+99); {
+		continue
+	}
+	d, err := OpenDestination(t.Context(), l.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	warned := make(chan struct{}, 10)
+	cfg := Config{CheckpointDir: l.Dir, Logger: slog.New(listener{slog.DiscardHandler, "the files are another process's, waiting for it to end", warned})}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = New(ended, mustTable[numberedRow](t, "numbered"), d, cfg)
+	if !errors.Is(err, context.Canceled) { // before it looks at the files
+		t.Errorf("with an ended context: %v", err)
+	}
+	waiting, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { <-warned; cancel() }()
+	_, err = New(waiting, mustTable[numberedRow](t, "numbered"), d, cfg)
+	wantError(t, err, ErrLocked, fmt.Sprintf("process %d", child.Process.Pid))
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	go func() {
+		<-warned
+		child.Process.Kill() // an error means that it is dead
+	}()
+	w, err := New(patient(t), mustTable[numberedRow](t, "numbered"), d, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait() // killed
+	if s := w.SyncStatus(); s.Recovered != 100 {
+		t.Errorf("%+v", s)
+	}
+	abandon[numberedRow](w)
 }

@@ -54,6 +54,9 @@ func TestADiskThatDoesNotAnswer(t *testing.T) {
 			if s := w.SyncStatus(); !errors.Is(s.DiskError, errNoAnswer) || s.State != StateDegraded {
 				t.Errorf("while the disk does not answer: %+v", s)
 			}
+			if s := w.SyncStatus(); level == DurabilityFsync && s.Synced != 0 {
+				t.Errorf("a row was sent before it was durable: %+v", s)
+			}
 			silent.Store(false)
 			close(answer)
 			if level == DurabilityFsync {

@@ -50,6 +50,10 @@ type scratch[T any] struct {
 // until they are stored, since nothing would be known of them afterwards; if
 // they cannot be, that is an ErrRecovery.
 //
+// If another process has the files of this table and destination, New waits for it
+// to end as long as ctx lasts; the log names it after a second. A writer of this
+// process that has them is an error at once. Both wrap ErrLocked.
+//
 // ctx has no effect after New has returned. The destination must stay open
 // until Stop has returned.
 func New[T any](ctx context.Context, table Table[T], d *Destination, cfg Config) (*MemoryDBWriter[T], error) {

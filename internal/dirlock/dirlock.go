@@ -9,6 +9,7 @@
 package dirlock
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,40 @@ func Lock(dir, name string) (release func() error, err error) {
 		// The file first, while it is ours. Closing it releases the lock.
 		return errors.Join(f.Truncate(0), f.Close())
 	}, nil
+}
+
+const (
+	poll     = 50 * time.Millisecond // between two attempts to take a lock
+	patience = time.Second           // before somebody is told
+)
+
+// Wait is Lock, and waits for another process to release the lock as long as ctx
+// lasts. After a second it calls waiting. A holder in this process is an error at
+// once: who waits for itself waits in vain.
+func Wait(ctx context.Context, dir, name string, waiting func(Holder)) (release func() error, err error) {
+	begin, told := time.Now(), false
+	for {
+		release, err = Lock(dir, name)
+		var locked *LockedError
+		if !errors.As(err, &locked) || locked.Holder.isSelf() {
+			return release, err
+		}
+		if !told && time.Since(begin) >= patience {
+			told = true
+			waiting(locked.Holder)
+		}
+		select {
+		case <-time.After(poll):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// isSelf reports whether the holder is this process.
+func (h Holder) isSelf() bool {
+	host, err := os.Hostname()
+	return h.PID == os.Getpid() && (err != nil || h.Host == host)
 }
 
 // Check returns a *LockedError if somebody has the lock. It writes nothing. No
