@@ -72,7 +72,8 @@ func (m *mover) match() sqltext.SQL {
 	var same []sqltext.SQL
 	for _, c := range m.t.Columns[:m.t.Keys] {
 		part := m.part(c)
-		same = append(same, sqltext.Format("t.{}{}{}{}", sqltext.Ident(c.Name), part.equal, m.value(c), part.collate))
+		// No operator takes a domain over an enum.
+		same = append(same, sqltext.Format("t.{}{}{}{}{}", sqltext.Ident(c.Name), m.s.columns[c.Name].baseCast(), part.equal, m.value(c), part.collate))
 	}
 	return sqltext.Join(" AND ", same...)
 }
