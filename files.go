@@ -176,18 +176,18 @@ func (f *FileInfo) escape() error {
 // columns, a serial id for readers that page in arrival order, the times of
 // the row itself, and the unique index that the upsert needs.
 func backupFilesDDL(schema, name, dialect string) []string {
-	id, stamp, js, now := "bigserial PRIMARY KEY", "timestamptz", "jsonb", "now()"
+	id, pathType, stamp, js, now := "bigserial PRIMARY KEY", "text", "timestamptz", "jsonb", "now()"
 	switch dialect {
 	case "sqlite":
 		id, stamp, js, now = "INTEGER PRIMARY KEY AUTOINCREMENT", "TIMESTAMP", "TEXT", "CURRENT_TIMESTAMP"
-	case "opengauss": // its upsert is at its best with one unique index only
-		id = "bigserial NOT NULL"
+	case "opengauss": // its upsert is at its best with one unique index only, and in mode B a schema can have a collation that ignores case
+		id, pathType = "bigserial NOT NULL", `text COLLATE "C"`
 	}
 	table := dest.QuoteName(schema, name)
 	columns := []string{
 		"id " + id,
 		"backup_set_id integer NOT NULL",
-		"file_path text NOT NULL",
+		"file_path " + pathType + " NOT NULL",
 		"file_name text NOT NULL",
 		"directory_path text",
 		"display_name text",

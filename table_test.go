@@ -72,6 +72,15 @@ func TestTableDefinitionsThatCannotWork(t *testing.T) {
 	check(err, "guard", `"done"`, "passive")
 	_, err = TableOf[keyed]("t", OnConflict(9))
 	check(err, "9")
+	_, err = TableOf[keyed]("t", OnConflict(ConflictInsertOnly), ConflictConstraint("c"))
+	check(err, "ConflictConstraint", "ConflictInsertOnly")
+	_, err = TableOf[keyed]("t", ConflictWhere("done"), OnConflict(ConflictInsertOnly))
+	check(err, "ConflictWhere", "ConflictInsertOnly")
+	_, err = TableOf[keyed]("t", ConflictConstraint("c"), ConflictWhere("done"))
+	check(err, "ConflictConstraint", "ConflictWhere", "exclude")
+	if ddl := backupFilesDDL("", "t", "opengauss")[0]; !strings.Contains(ddl, `file_path text COLLATE "C" NOT NULL`) {
+		t.Errorf("the path may be compared without case: %s", ddl)
+	}
 
 	p := sqlitePlace(t)
 	_, err = New(context.Background(), BackupFiles(0), p.Destination, Config{})
@@ -80,6 +89,10 @@ func TestTableDefinitionsThatCannotWork(t *testing.T) {
 	check(err, "name")
 	_, err = New(context.Background(), Table[keyed]{}, p.Destination, Config{})
 	check(err, "TableOf")
+	for option, opt := range map[string]TableOption{"ConflictConstraint": ConflictConstraint("c"), "ConflictWhere": ConflictWhere("done")} {
+		_, err = New(context.Background(), mustTable[keyed](t, "t", opt), p.Destination, Config{})
+		check(err, option)
+	}
 	good, err := TableOf[keyed]("t")
 	if err != nil {
 		t.Fatal(err)

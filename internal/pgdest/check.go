@@ -87,7 +87,7 @@ func tableDDL(t *dest.Table, s *shape) []sqltext.SQL {
 		ddl = append(ddl, sqltext.Format("CREATE SCHEMA {}", sqltext.Ident(t.Schema)))
 	}
 	if t.DDL == nil {
-		return append(ddl, createSQL(t)...)
+		return append(ddl, createSQL(t, s.dialect)...)
 	}
 	for _, statement := range t.DDL(s.dialect.name) {
 		ddl = append(ddl, sqltext.Program(statement))

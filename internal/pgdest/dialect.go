@@ -40,6 +40,9 @@ type dialect struct {
 	computes bool
 	// anyKey: a table can be updated without a unique index on its key.
 	anyKey bool
+	// exactKeys: text of another collation than "C" may be compared without
+	// case, as a schema says, so a key that is made here has that one.
+	exactKeys bool
 	// transactions: what became of one.
 	transactions transactions
 	// tellsPID: a client knows its session by the number that the server's own

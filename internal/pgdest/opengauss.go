@@ -41,7 +41,8 @@ var openGauss = &dialect{
 	transactions: openGaussTransactions,
 	differ:       differByText,
 
-	anyKey: true,
+	anyKey:    true,
+	exactKeys: true,
 	// CREATE INDEX IF NOT EXISTS on an index that exists leaves a session of
 	// 5.0 without the right to make temporary tables.
 	freshAfterDDL: true,

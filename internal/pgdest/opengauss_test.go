@@ -502,3 +502,44 @@ func TestFieldsOfAnErrorOfOpenGauss(t *testing.T) {
 		t.Errorf("of PostgreSQL: column %q", got)
 	}
 }
+
+// A schema of mode B can have a collation under which keys of different bytes are
+// equal; a table that is made here has keys that are not.
+func TestKeysThatAreMadeAreExactOnOpenGauss(t *testing.T) {
+	onEveryOpenGauss(t, func(t *testing.T, db *database) {
+		table := &dest.Table{Name: "names", Keys: 1, Create: true, Columns: []dest.Column{col("k", tuple.Text), col("v", tuple.Text)}}
+		s := open(t, db.URL, table)
+		check(t, s)
+		write(t, s, row{"Case", "1"}, row{"case", "2"}, row{"case ", "3"})
+		write(t, s, row{"Case", "4"}, row{"CASE", "5"})
+		equal(t, db.Rows(t, `SELECT v FROM names ORDER BY v`), "2", "3", "4", "5")
+		equal(t, db.Rows(t, `SELECT a.attname, co.collname FROM pg_attribute a JOIN pg_collation co ON co.oid = a.attcollation
+			WHERE a.attrelid = 'names'::regclass AND a.attname = 'k'`), "k|C")
+	})
+}
+
+// A column that takes text only makes all of them go as text, which means the same,
+// but for the empty one in mode A: a row with it is refused, and not made NULL.
+func TestRowsThatGoAsTextToOpenGauss(t *testing.T) {
+	onEveryOpenGauss(t, func(t *testing.T, db *database) {
+		db.Exec(t, `CREATE TABLE names (id bigint PRIMARY KEY, a text, b bit(2))`)
+		s := open(t, db.URL, &dest.Table{Name: "names", Keys: 1, Columns: []dest.Column{col("id", tuple.Int8), col("a", tuple.Text), col("b", tuple.Text)}})
+		odd := "tab\t, line\n, \\N and \\."
+		for range 2 {
+			write(t, s, row{int64(1), odd, "10"}, row{int64(2), nil, nil})
+			write(t, s, row{int64(2), "x", "01"}, row{int64(3), " ", nil})
+		}
+		equal(t, db.Rows(t, `SELECT id, a, b FROM names ORDER BY id`), "1|"+odd+"|10", "2|x|01", "3| |NULL")
+		empty := row{int64(3), "", "11"}
+		if db.mode != "A" {
+			write(t, s, empty)
+			equal(t, db.Rows(t, `SELECT length(a) FROM names WHERE id = 3`), "0")
+			return
+		}
+		e := refused(t, s, empty)
+		if e.Class != dest.ClassRow || e.Column != "a" || !strings.Contains(e.Error(), "write NULL or another text") {
+			t.Errorf("class %v, column %q: %v", e.Class, e.Column, e)
+		}
+		equal(t, db.Rows(t, `SELECT a FROM names WHERE id = 3`), " ")
+	})
+}

@@ -170,11 +170,14 @@ func keyNames(t *dest.Table) []string {
 }
 
 // createSQL are the statements that make the table when its owner gave none.
-func createSQL(t *dest.Table) []sqltext.SQL {
+func createSQL(t *dest.Table, d *dialect) []sqltext.SQL {
 	var defs []sqltext.SQL
 	nullable := false
 	for i, c := range t.Columns {
 		def := sqltext.Format("{} {}", sqltext.Ident(c.Name), sqltext.Program(c.SQLType()))
+		if i < t.Keys && d.exactKeys && c.SQLType() == "text" {
+			def = sqltext.Format(`{} COLLATE "C"`, def)
+		}
 		if !c.Nullable && !c.Absent {
 			def = sqltext.Format("{} NOT NULL", def)
 		}
