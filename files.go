@@ -74,7 +74,8 @@ type FileInfo struct {
 
 // BackupFiles is the catalogue table of one backup set. Rows are keyed by
 // (backup_set_id, file_path), for which the table needs a unique index. Rows
-// whose is_copy_success is true are on tape already and are left alone. The
+// whose is_copy_success is true are on tape already and are left alone; one that
+// is changed gets the time as its updated_at, if the table has that column. The
 // name defaults to "backup_files"; TableName selects another one, CreateTable
 // creates the table on PostgreSQL too.
 //
@@ -86,6 +87,7 @@ func BackupFiles(setID int64, opts ...TableOption) Table[FileInfo] {
 		t.err = fmt.Errorf("%w: backup set id %d: it must be from 1 to %d", ErrTable, setID, math.MaxInt32)
 	}
 	shape := &t.shape
+	shape.Touched = "updated_at"
 	if shape.DDL == nil {
 		shape.DDL = func(dialect string) []string { return backupFilesDDL(shape.Schema, shape.Name, dialect) }
 	}

@@ -49,6 +49,10 @@ type Table struct {
 	Policy  Policy
 	Guard   string // a boolean column of the table; a stored row in which it is true is never overwritten. Empty: none
 
+	// Touched is a column that rows do not have: when an upsert changes a stored
+	// row it gets its default anew, which is the time. It need not be there.
+	Touched string
+
 	// Constraint is the unique constraint that conflicts are looked for by, and
 	// Where the predicate of the partial unique index, as SQL of the program;
 	// at most one of the two. Both empty: any unique index on exactly the key

@@ -191,6 +191,9 @@ func comparePrivileges(m *mismatches, t *dest.Table, s *shape) {
 	if got, ok := s.columns[t.Guard]; ok && t.Policy == dest.Update {
 		need("SELECT", got.read)
 	}
+	if t.Policy == dest.Update && s.touched(t) {
+		need("UPDATE", s.columns[t.Touched].update)
+	}
 	if len(missing) > 0 {
 		list := strings.Join(missing, ", ")
 		m.add("GRANT "+list+" ON "+s.relation().String()+" TO "+dest.Quote(s.user), "user %s lacks the privilege %s on it", s.user, list)

@@ -433,3 +433,36 @@ func TestPlantedOperatorsAreNotCalled(t *testing.T) {
 		})
 	}
 }
+
+// The column that an update touches gets its default anew when a row is changed,
+// and only then; a table without it, or without a default for it, is served.
+func TestTouchedColumn(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, db *database) {
+		table := files()
+		table.Touched = "updated_at"
+		for _, column := range []string{", updated_at text DEFAULT 'now'", ", updated_at text", ""} {
+			db.Exec(t, "DROP TABLE IF EXISTS files; "+strings.TrimSuffix(filesDDL, ")")+column+")")
+			s := open(t, db.URL, table)
+			check(t, s)
+			write(t, s, row{int64(1), "a", nil}, row{int64(2), "a", nil})
+			if column != "" {
+				db.Exec(t, "UPDATE files SET updated_at = 'long ago'")
+			}
+			for range 2 { // either form of the upsert
+				write(t, s, row{int64(1), "a", nil}, row{int64(2), "b", nil})
+			}
+			equal(t, db.Rows(t, "SELECT name FROM files ORDER BY id"), "a", "b")
+			switch {
+			case strings.Contains(column, "DEFAULT"):
+				equal(t, db.Rows(t, "SELECT updated_at FROM files ORDER BY id"), "long ago", "now")
+			case column != "":
+				equal(t, db.Rows(t, "SELECT updated_at FROM files ORDER BY id"), "long ago", "long ago")
+			}
+			for _, w := range []*way{s.plan.Load().many, s.plan.Load().any} {
+				if sql := sqlOf(w.moves).String(); strings.Contains(sql, "= DEFAULT") != strings.Contains(column, "DEFAULT") {
+					t.Errorf("%q: %s", column, sql)
+				}
+			}
+		}
+	})
+}

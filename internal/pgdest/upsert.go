@@ -109,7 +109,16 @@ func (m *mover) set(value func(dest.Column) sqltext.SQL) sqltext.SQL {
 	for i, c := range columns {
 		sets[i] = sqltext.Format("{} = {}", sqltext.Ident(c.Name), value(c))
 	}
+	if m.s.touched(m.t) {
+		sets = append(sets, sqltext.Format("{} = DEFAULT", sqltext.Ident(m.t.Touched)))
+	}
 	return sqltext.Join(", ", sets...)
+}
+
+// touched tells whether an update sets Table.Touched.
+func (s *shape) touched(t *dest.Table) bool {
+	c, ok := s.columns[t.Touched]
+	return ok && c.defaulted && !c.generated && !hasColumn(t, t.Touched)
 }
 
 // due is the condition that a stored row is to be updated: the guard is not

@@ -29,6 +29,12 @@ type shapeColumn struct {
 	rowid      bool // INTEGER PRIMARY KEY: SQLite fills it in
 }
 
+// touched tells whether an update sets Table.Touched.
+func (s *shape) touched(t *dest.Table) bool {
+	c, ok := s.columns[fold(t.Touched)]
+	return ok && c.hasDefault && !c.generated
+}
+
 // columnSet names a set of columns, whatever their order.
 func columnSet(folded []string) string {
 	return fmt.Sprintf("%q", slices.Sorted(slices.Values(folded)))

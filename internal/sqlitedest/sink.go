@@ -22,6 +22,7 @@ type sink struct {
 	stmt    *sql.Stmt            // on the DB's connection; nil: the table must be checked
 	others  map[string]*sql.Stmt // those for rows that leave out columns, by tuple.Absences
 	version int64                // of the file's schema when it was
+	touched bool                 // the table has the column that an update touches
 	rows    rows
 
 	receipts receipts
@@ -171,11 +172,11 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	stmt, err := c.PrepareContext(ctx, insertSQL(s.table, nil))
+	stmt, err := c.PrepareContext(ctx, insertSQL(s.table, nil, have.touched(s.table)))
 	if err != nil {
 		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
 	}
-	s.stmt, s.version, s.others = stmt, version, map[string]*sql.Stmt{}
+	s.stmt, s.version, s.touched, s.others = stmt, version, have.touched(s.table), map[string]*sql.Stmt{}
 	s.show(have)
 	s.db.sinks[s] = struct{}{}
 	return nil
@@ -202,6 +203,9 @@ func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
 	have, err := readShape(ctx, c, s.table.Name)
 	if err == nil {
 		err = have.compare(s.db, s.table)
+	}
+	if err == nil && have.touched(s.table) != s.touched {
+		err = fmt.Errorf("table %q has got or lost the column %q, and is looked at again", s.table.Name, s.table.Touched)
 	}
 	if err != nil {
 		return errors.Join(err, s.forget())
@@ -249,7 +253,7 @@ func (s *sink) statement(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*sql
 	stmt := s.others[string(absences)]
 	if stmt == nil {
 		var err error
-		if stmt, err = c.PrepareContext(ctx, insertSQL(s.table, absences)); err != nil {
+		if stmt, err = c.PrepareContext(ctx, insertSQL(s.table, absences, s.touched)); err != nil {
 			return nil, fmt.Errorf("prepare a statement for table %q: %w", s.table.Name, err)
 		}
 		s.others[string(absences)] = stmt

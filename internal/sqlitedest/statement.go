@@ -13,8 +13,9 @@ import (
 //
 // The table goes by an alias, because it may be called "excluded". Texts are
 // compared by their bytes, whatever the collation of the column: one that
-// differs in case only has changed all the same.
-func insertSQL(t *dest.Table, absences []byte) string {
+// differs in case only has changed all the same. touched tells whether the table
+// has the column that an update touches.
+func insertSQL(t *dest.Table, absences []byte, touched bool) string {
 	leftOut := func(i int) bool { return absences != nil && absences[i/8]&(1<<(i%8)) != 0 }
 	var names, sources []string
 	for i, c := range t.Columns {
@@ -52,6 +53,9 @@ func insertSQL(t *dest.Table, absences []byte) string {
 	sql += fmt.Sprintf(" ON CONFLICT (%s) DO ", strings.Join(keys, ", "))
 	if t.Policy == dest.Ignore || len(stored) == 0 {
 		return sql + "NOTHING"
+	}
+	if touched { // DEFAULT is not for an UPDATE here
+		set = append(set, dest.Quote(t.Touched)+" = CURRENT_TIMESTAMP")
 	}
 	sql += "UPDATE SET " + strings.Join(set, ", ") + " WHERE "
 	if t.Guard != "" {

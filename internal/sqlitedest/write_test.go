@@ -308,3 +308,16 @@ func TestManyWritersShareAFile(t *testing.T) {
 	}
 	r.want("PRAGMA integrity_check", "ok")
 }
+
+func TestTouchedColumn(t *testing.T) {
+	tab := table("t", "k bigint", "v text")
+	tab.Touched = "Updated"
+	f := newFixture(t, tab, "CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT, updated TIMESTAMP DEFAULT 'never')")
+	f.mustWrite(row{1, "a"}, row{2, "a"})
+	f.mustWrite(row{1, "a"}, row{2, "b"})
+	f.want("SELECT v, updated = 'never', updated > '2020' FROM t ORDER BY k", "a|1|1\nb|0|1")
+	f.exec("ALTER TABLE t DROP COLUMN updated")
+	asError(t, f.write(row{2, "c"}), dest.ClassTransient, "looked at again")
+	f.mustWrite(row{2, "c"})
+	f.want("SELECT v FROM t ORDER BY k", "a\nc")
+}
