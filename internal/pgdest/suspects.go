@@ -89,30 +89,30 @@ func suspectsFirst(s *shape, source sqltext.SQL, hints []string) sqltext.SQL {
 				"memdbwriter message" := pg_catalog.current_setting('search_path');
 				PERFORM pg_catalog.set_config('search_path', '', true);
 				"memdbwriter suspect" := (SELECT pg_catalog.string_agg(c.condition, ' OR ') FROM (
-					SELECT 'NOT (' || pg_catalog.pg_get_expr(k.conbin, k.conrelid) || ')' AS condition
+					SELECT pg_catalog.concat('NOT (', pg_catalog.pg_get_expr(k.conbin, k.conrelid), ')') AS condition
 					FROM pg_catalog.pg_constraint AS k
-					WHERE k.contype = 'c' AND k.conrelid = {}::pg_catalog.regclass AND k.conname = ANY (ARRAY[{}]::pg_catalog.name[])
+					WHERE k.contype OPERATOR(pg_catalog.=) 'c' AND k.conrelid OPERATOR(pg_catalog.=) {}::pg_catalog.regclass AND k.conname OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.name[])
 					UNION ALL
 					SELECT pg_catalog.format('EXISTS (SELECT 1 FROM %s AS t WHERE %s)', {},
 						pg_catalog.string_agg(pg_catalog.format('t.%I OPERATOR(%I.%s) "memdbwriter source".%I', a.attname, n.nspname, o.oprname, a.attname), ' AND '))
 					FROM pg_catalog.pg_index AS i
-					JOIN pg_catalog.pg_class AS r ON r.oid = i.indexrelid AND r.relname = ANY (ARRAY[{}]::pg_catalog.name[])
-					CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS p
-					JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p]
-					JOIN pg_catalog.pg_opclass AS f ON f.oid = i.indclass[p]
-					JOIN pg_catalog.pg_amop AS m ON m.amopfamily = f.opcfamily AND m.amopstrategy = 3
-						AND m.amoplefttype = f.opcintype AND m.amoprighttype = f.opcintype
-					JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
-					JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
-					WHERE i.indrelid = {}::pg_catalog.regclass AND i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL
+					JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) i.indexrelid AND r.relname OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.name[])
+					CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts OPERATOR(pg_catalog.-) 1) AS p
+					JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) i.indkey[p]
+					JOIN pg_catalog.pg_opclass AS f ON f.oid OPERATOR(pg_catalog.=) i.indclass[p]
+					JOIN pg_catalog.pg_amop AS m ON m.amopfamily OPERATOR(pg_catalog.=) f.opcfamily AND m.amopstrategy OPERATOR(pg_catalog.=) 3
+						AND m.amoplefttype OPERATOR(pg_catalog.=) f.opcintype AND m.amoprighttype OPERATOR(pg_catalog.=) f.opcintype
+					JOIN pg_catalog.pg_operator AS o ON o.oid OPERATOR(pg_catalog.=) m.amopopr
+					JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace
+					WHERE i.indrelid OPERATOR(pg_catalog.=) {}::pg_catalog.regclass AND i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL
 					GROUP BY i.indexrelid) AS c);
 				IF "memdbwriter suspect" IS NOT NULL THEN
-					EXECUTE 'SELECT pg_catalog.array_agg("memdbwriter source" ORDER BY `+placeColumn+`) FROM '
-						|| {} || ' AS "memdbwriter source" WHERE ' || "memdbwriter suspect" INTO "memdbwriter left";
+					EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg("memdbwriter source" ORDER BY `+placeColumn+`) FROM ',
+						{}, ' AS "memdbwriter source" WHERE ', "memdbwriter suspect") INTO "memdbwriter left";
 					IF "memdbwriter left" IS NOT NULL THEN
-						EXECUTE 'SELECT pg_catalog.array_agg("memdbwriter source" ORDER BY `+placeColumn+`) FROM '
-							|| {} || ' AS "memdbwriter source" WHERE (' || "memdbwriter suspect" || ') IS NOT TRUE' INTO "memdbwriter part";
-						"memdbwriter step" := COALESCE(NULLIF(pg_catalog.array_length("memdbwriter part", 1), 0), {});
+						EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg("memdbwriter source" ORDER BY `+placeColumn+`) FROM ',
+							{}, ' AS "memdbwriter source" WHERE (', "memdbwriter suspect", ') IS NOT TRUE') INTO "memdbwriter part";
+						"memdbwriter step" := COALESCE(pg_catalog.array_length("memdbwriter part", 1), {});
 						"memdbwriter rows" := pg_catalog.array_cat("memdbwriter part", "memdbwriter left");
 					END IF;
 				END IF;
