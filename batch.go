@@ -163,9 +163,6 @@ func (w *BatchDBWriter[T]) AddBatch(ctx context.Context, rows []T) (n int, err e
 
 // add takes a tuple, and writes the batch as often as it finds it full.
 func (w *BatchDBWriter[T]) add(ctx context.Context, t []byte) error {
-	if err := ended(ctx); err != nil {
-		return err
-	}
 	for {
 		if err := w.push(t); !errors.Is(err, ErrBufferFull) {
 			return err

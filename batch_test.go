@@ -246,6 +246,53 @@ func TestTheCompatibilityWriterHasManyFailedRows(t *testing.T) {
 	}
 }
 
+// A batch ends by its bytes, and who waits while another writes it finds room
+// behind it: no batch of a single row is written for that.
+func TestTheCompatibilityWriterFillsItsBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan error)
+		s := &script{write: func(context.Context, []string) error { return <-answer }}
+		w := openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true, SyncBatchSize: 3})
+		large := strings.Repeat("x", maxBatchBytes)
+		mustAdd(t, w, newItem(1, large))
+		if err := w.TryAdd(newItem(2, "b")); !errors.Is(err, ErrBufferFull) {
+			t.Errorf("TryAdd behind %d bytes: %v", len(large), err)
+		}
+		added := make(chan error, 2)
+		for i := range int64(2) {
+			go func() { added <- w.Add(t.Context(), newItem(3+i, "c")) }()
+		}
+		synctest.Wait()
+		answer <- nil
+		if err := errors.Join(<-added, <-added); err != nil {
+			t.Error(err)
+		}
+		if n := len(s.stored()); n != 1 {
+			t.Errorf("%d batches were written", n)
+		}
+		go func() { answer <- nil }()
+		mustStop(t, w)
+	})
+}
+
+// A retry that stores a row shows that the destination is back.
+func TestARetryShowsThatTheDestinationIsBack(t *testing.T) {
+	sink := &sizes{}
+	w := openWriter(t, itemTable(t), &Destination{scripted{sink}}, Config{DisableMemoryDB: true}).(*BatchDBWriter[item])
+	mustAdd[item](t, w, newItem(1, "a"))
+	wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+	sink.accept = true // nothing is on its way
+	w.attempts = 1
+	w.tally.failed(errFlaky, StateDegraded)
+	if stored, err := w.RetrySyncErrors(patient(t)); stored != 1 || err != nil {
+		t.Fatal(stored, err)
+	}
+	if s := w.SyncStatus(); s.State != StateOK || s.LastError != nil {
+		t.Errorf("%+v", s)
+	}
+	mustStop[item](t, w)
+}
+
 // A page of failed rows has an end in bytes, too.
 func TestFailuresPage(t *testing.T) {
 	large := failedItems(5, maxBatchBytes/2)
