@@ -301,8 +301,9 @@ func (w *BatchDBWriter[T]) finish(ctx context.Context) error {
 		return w.stopErr
 	}
 	w.ended = true
-	w.stopErr = errors.Join(w.sync(ctx, ReasonStop), w.rejected(everyFailed))
-	w.stopErr = errors.Join(w.stopErr, w.sink.Close())
+	err := w.sync(ctx, ReasonStop)
+	noteEnd(err, "")
+	w.stopErr = errors.Join(err, w.rejected(everyFailed), w.sink.Close())
 	w.tally.stop()
 	w.noteState()
 	w.logStopped(w.SyncStatus(), w.stopErr)

@@ -129,7 +129,7 @@ func TestALoggedConfigHasNoPassword(t *testing.T) {
 	var out bytes.Buffer
 	url := "postgres://u:secret@h/d"
 	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "config", Config{url: &url, SyncBatchSize: 5})
-	if strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "config.batch=5") {
+	if strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "config.SyncBatchSize=5") {
 		t.Errorf("logged as %s", out.String())
 	}
 }
@@ -173,6 +173,119 @@ func TestRetryDelay(t *testing.T) {
 			if d < retryMinDelay/10 || d > 5*time.Second || n == 1 && d > retryMinDelay {
 				t.Fatalf("attempt %d: pause of %v", n, d)
 			}
+		}
+	}
+}
+
+// A setting that is spelled wrong would silently be a default.
+func TestUnknownVariablesAreErrors(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("MEMORY_DB_SYNC_INTERVALL", "5")
+	_, err := LoadConfig(map[string]string{
+		"MEMORY_DB_BATCH_SIZE": "7", "MEMORY_DB_ELEPHANT": "1", "MEMORY_DB_EMPTY": "", "OTHER_DB_X": "1",
+		"MEMORY_DB_SERVICE_HOST": "10.0.0.1", "MEMORY_DB_PORT": "tcp://10.0.0.1:5432", "MEMORY_DB_PORT_5432_TCP_ADDR": "10.0.0.1", "MEMORY_DB_MAIN_SERVICE_PORT": "5432",
+	})
+	if !errors.Is(err, ErrConfig) {
+		t.Fatalf("got %v", err)
+	}
+	for _, part := range []string{
+		"MEMORY_DB_SYNC_INTERVALL is no setting: is MEMORY_DB_SYNC_INTERVAL meant?", "MEMORY_DB_BATCH_SIZE is no setting: is MEMORY_DB_SYNC_BATCH_SIZE meant?",
+		"MEMORY_DB_ELEPHANT is no setting",
+	} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not say %q:\n%v", part, err)
+		}
+	}
+	for _, part := range []string{"SERVICE", "PORT", "EMPTY", "OTHER", "ELEPHANT is no setting:"} {
+		if strings.Contains(err.Error(), part) {
+			t.Errorf("the error says %q:\n%v", part, err)
+		}
+	}
+}
+
+func TestMaxRowsHasTwoNames(t *testing.T) {
+	clearEnv(t)
+	for _, c := range []struct {
+		files, rows string
+		want        int
+	}{{"", "8", 8}, {"8", "", 8}, {"8", " 8 ", 8}, {"8", "9", 0}, {"", "0", 0}} {
+		cfg, err := LoadConfig(map[string]string{"MEMORY_DB_MAX_FILES": c.files, "MEMORY_DB_MAX_ROWS": c.rows})
+		if (err != nil) != (c.want == 0) || err == nil && cfg.MaxRows != c.want {
+			t.Errorf("files %q, rows %q: %d, %v", c.files, c.rows, cfg.MaxRows, err)
+		}
+		if err != nil && (!errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), `MEMORY_DB_MAX_ROWS="`+c.rows+`"`)) {
+			t.Errorf("files %q, rows %q: %v", c.files, c.rows, err)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "12": 12, "12B": 12, "2kB": 2 << 10, "3 KiB": 3 << 10, "64MB": 64 << 20, "64m": 64 << 20, "1GiB": 1 << 30, "8589934591G": 8589934591 << 30,
+	} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "MB", "64XB", "1.5MB", "8589934592G", "64MBB", "6 4MB"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("%q was taken as %d", text, got)
+		}
+	}
+	clearEnv(t)
+	if cfg, err := LoadConfig(map[string]string{"MEMORY_DB_MAX_BYTES": " 64MB "}); err != nil || cfg.MaxBytes != 64<<20 {
+		t.Errorf("%d, %v", cfg.MaxBytes, err)
+	}
+}
+
+// Several writers of a program have settings of their own, and common ones.
+func TestLoadConfigPrefix(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("MEMORY_DB_SYNC_WORKERS", "2")
+	t.Setenv("MEMORY_DB_MAX_FILES", "100")
+	t.Setenv("DATABASE_URL", "sqlite:common.db")
+	t.Setenv("MEMORY_DB_DATABASE_URL", "sqlite:common2.db")
+	t.Setenv("ORDERS_MEMORY_DB_SYNC_TIMEOUT", "7")
+	sources := map[string]string{
+		"ORDERS_MEMORY_DB_SYNC_WORKERS": "5", "ORDERS_MEMORY_DB_MAX_ROWS": "50", "ORDERS_DATABASE_URL": "sqlite:orders.db",
+		"MEMORY_DB_SYNC_BATCH_SIZE": "9", "ORDERS_USE_MEMORY_DB": "no",
+	}
+	cfg, err := LoadConfigPrefix("ORDERS_", sources)
+	want := Config{SyncWorkers: 5, MaxRows: 50, SyncBatchSize: 9, SyncTimeout: 7 * time.Second, DisableMemoryDB: true}
+	if err != nil || !sameSettings(cfg, want) || cfg.DatabaseURL() != "sqlite:orders.db" || cfg.SyncWorkers != 5 {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	cfg, err = LoadConfig(sources)
+	if want := (Config{MaxRows: 100, SyncBatchSize: 9}); err != nil || !sameSettings(cfg, want) || cfg.DatabaseURL() != "sqlite:common2.db" || cfg.SyncWorkers != 2 {
+		t.Errorf("without the prefix: %+v, %v", cfg, err)
+	}
+	_, err = LoadConfigPrefix("ORDERS_", map[string]string{"ORDERS_MEMORY_DB_SYNC_WORKER": "1", "ORDERS_MEMORY_DB_MAX_BYTES": "x", "MEMORY_DB_SYNC_INTERVAL": "never"})
+	for _, part := range []string{"ORDERS_MEMORY_DB_SYNC_WORKER is no setting: is ORDERS_MEMORY_DB_SYNC_WORKERS meant?", `ORDERS_MEMORY_DB_MAX_BYTES="x"`, "\nMEMORY_DB_SYNC_INTERVAL=\"never\""} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not say %q:\n%v", part, err)
+		}
+	}
+}
+
+// What is logged and printed are the settings in force, all of them.
+func TestAPrintedConfigIsComplete(t *testing.T) {
+	url := "postgres://u:secret@h/d"
+	cfg := Config{SyncInterval: time.Minute, url: &url, CheckpointDir: "postgres://u:secret@h/d", Hooks: []Hook{&struct{ Password string }{"secret"}}}
+	var out bytes.Buffer
+	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "config", cfg)
+	for name, text := range map[string]string{"String": cfg.String(), "LogValue": strings.ReplaceAll(out.String(), "=", ":")} {
+		for _, part := range []string{"SyncBatchSize:5000", "SyncInterval:1m0s", "MaxRows:100000", "DatabaseURL:hidden", "Hooks:1", "Durability:"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s has no %s: %s", name, part, text)
+			}
+		}
+		for _, s := range settings {
+			if !strings.Contains(text, s.name+":") {
+				t.Errorf("%s has no %s: %s", name, s.name, text)
+			}
+		}
+		if strings.Contains(text, "secret") {
+			t.Errorf("%s has the password: %s", name, text)
 		}
 	}
 }

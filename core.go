@@ -149,8 +149,7 @@ func (c *core) unsynced(s SyncStatus, cause error) error {
 	if s.LastError != nil && !errors.Is(cause, s.LastError) {
 		cause = fmt.Errorf("%w; last error: %w", cause, s.LastError)
 	}
-	return fmt.Errorf("%w: %s: %d waiting, %d failed, of %d added: %w",
-		ErrUnsynced, c.table.String(), s.Pending, s.Failed, s.Total+s.Recovered, cause)
+	return &UnsyncedError{Table: c.table.String(), Waiting: s.Pending, Failed: s.Failed, Added: s.Total + s.Recovered, Err: cause}
 }
 
 // failedRows is the error of rows that the destination refused, of which there are

@@ -41,7 +41,7 @@ func (e *contextError) Is(target error) bool {
 // As finds the cause.
 func (e *contextError) As(target any) bool {
 	switch target.(type) {
-	case **RowError, **dest.Error:
+	case **RowError, **UnsyncedError, **dest.Error:
 		return false
 	}
 	return errors.As(e.cause, target)

@@ -49,7 +49,8 @@ var (
 	// ErrUnsynced is wrapped when rows are not in the destination. For
 	// ForceSync they are still waiting and will be tried again; for Stop they
 	// are in the journal or, without a CheckpointDir, gone with the writer's
-	// memory. The message has the counts and the last error.
+	// memory. The error is an UnsyncedError, with the counts, the place and the last
+	// error.
 	ErrUnsynced = errors.New("memdbwriter: rows are not in the destination")
 
 	// ErrRowsFailed is wrapped when the destination refused rows, together with

@@ -28,16 +28,16 @@ var (
 	errSaving = fmt.Errorf("the disk has made nothing durable for %v", savePatience)
 )
 
-// stop is Stop. The first call begins the end, and its context bounds it; the
-// others wait for it.
-func (e *engine) stop(ctx context.Context) error {
+// stop is Stop, or with leave StopNow. The first call begins the end, and its
+// context bounds it; the others wait for it.
+func (e *engine) stop(ctx context.Context, leave bool) error {
 	if e.events.called(ctx) {
 		return ErrStopInHook
 	}
 	first := false
 	e.stopping.Do(func() { first = true })
 	if first {
-		e.shutDown(ctx)
+		e.shutDown(ctx, leave)
 		return e.stopErr
 	}
 	select {
@@ -53,19 +53,33 @@ func (e *engine) stop(ctx context.Context) error {
 	}
 }
 
-// shutDown empties the writer as far as ctx allows, saves the rest, and ends
-// everything.
-func (e *engine) shutDown(ctx context.Context) {
+// errLeft is why rows are left by StopNow.
+var errLeft = errors.New("StopNow leaves them to the next writer")
+
+// shutDown empties the writer as far as ctx allows, unless it is to leave the
+// rows, saves the rest, and ends everything.
+func (e *engine) shutDown(ctx context.Context, leave bool) {
 	defer close(e.stopped)
 	e.front.close()
 	e.endCalls(ErrStopped)
 	e.resume()
-	_, err := e.drain(ctx, ReasonStop)
+	err := errLeft
+	if !leave {
+		_, err = e.drain(ctx, ReasonStop)
+	}
 	e.end(errEnded)
 	working := after(e.workers.Wait)
 	idle := waitFor(ctx, working)
 	err = e.outcome(err)
 	saved, saveErr := e.lastSave(ctx)
+	switch {
+	case saveErr != nil || e.disk == nil:
+		noteEnd(err, "")
+	case leave:
+		err = nil
+	default:
+		noteEnd(err, e.cfg.CheckpointDir)
+	}
 	released := make(chan error, 1)
 	closed := after(func() {
 		<-working

@@ -233,7 +233,7 @@ func deliverLeft(ctx context.Context, table dest.Table, d *Destination, cfg Conf
 		cancel(s.LastError)
 		ctx = ended
 	}
-	err = e.stop(ctx)
+	err = e.stop(ctx, false)
 	switch s := e.status(); {
 	case errors.Is(err, ErrUnsynced):
 		return fmt.Errorf("%w: %s has rows of an earlier writer, and newer ones must wait until they are stored: "+

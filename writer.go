@@ -238,7 +238,20 @@ func (w *MemoryDBWriter[T]) Checkpoint(ctx context.Context) (path string, err er
 //
 // Further calls wait for the first, as long as their ctx lasts, and return its
 // result. Stop waits for the hooks, too.
-func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.use().stop(ctx) }
+func (w *MemoryDBWriter[T]) Stop(ctx context.Context) error { return w.use().stop(ctx, false) }
+
+// StopNow refuses new rows and ends the writer without moving what is in the
+// buffer: waiting and failed rows are left in Config.CheckpointDir for the next
+// writer, as by a Stop whose context has ended, and what is in flight is cancelled. nil
+// means that every row is stored or saved there; an UnsyncedError says what is lost. A
+// writer that keeps nothing on disk returns an error and goes on: use Stop.
+// Everything else is as with Stop, of which it may be the first or a further call.
+func (w *MemoryDBWriter[T]) StopNow(ctx context.Context) error {
+	if w.use().disk == nil {
+		return errNoDisk
+	}
+	return w.use().stop(ctx, true)
+}
 
 // SyncStatus returns where the rows are. It never waits for I/O and works
 // after Stop.

@@ -70,7 +70,7 @@ func TestFilesByteForByte(t *testing.T) {
 		"other quotes":          {`A="x \" y"` + "\nB='#'\n" + interval + "=1\n", interval + "=60", `A="x \" y"` + "\nB='#'\n" + interval + "=60\n"},
 		"within a value":        {"KEY=\"-----\n" + interval + "=1\n-----\"\n", interval + "=60", "KEY=\"-----\n" + interval + "=1\n-----\"\n" + interval + "=60\n"},
 		"twice":                 {interval + "=1\nA=2\n" + interval + "=3\n", interval + "=60", interval + "=1\nA=2\n" + interval + "=60\n"},
-		"prefix of a key":       {interval + "_X=1\nX_" + interval + "=2\n", interval + "=60", interval + "_X=1\nX_" + interval + "=2\n" + interval + "=60\n"},
+		"prefix of a key":       {interval + "_PORT=1\nX_" + interval + "=2\n", interval + "=60", interval + "_PORT=1\nX_" + interval + "=2\n" + interval + "=60\n"},
 		"byte order mark":       {"\ufeff" + interval + "=30\nA=1\n", interval + "=60", "\ufeff" + interval + "=60\nA=1\n"},
 		"no value":              {interval + "=\nA=1\n", interval + "=60", interval + "=60\nA=1\n"},
 		"expansion":             {"A=1\nB=${A}x\n" + interval + "=30\n", interval + "=60", "A=1\nB=${A}x\n" + interval + "=60\n"},
