@@ -60,7 +60,7 @@ func widens(from, to Type) bool {
 	case Timestamptz:
 		return to == Local
 	case Local:
-		return to == Timestamptz // the same instant
+		return to == Timestamptz || to == Timestamp || to == Date // the same instant, or what its clock shows
 	}
 	return false
 }
@@ -118,6 +118,15 @@ func appendWider(dst []byte, from, to Type, value []byte) ([]byte, error) {
 		return be.AppendUint64(dst, math.Float64bits(float64(math.Float32frombits(be.Uint32(value))))), nil
 	case Timestamptz:
 		value = value[:min(8, len(value))] // without the offset
+	case Timestamp, Date:
+		micros, _, ok := Clock(value)
+		switch {
+		case !ok:
+			return dst, malformed("no time with an offset: %x", value)
+		case to == Timestamp:
+			return appendInt8(dst, micros), nil
+		}
+		return appendInt4(dst, int32(floorDiv(micros, 24*60*60*1e6))), nil
 	}
 	return append(be.AppendUint32(dst, uint32(len(value))), value...), nil
 }

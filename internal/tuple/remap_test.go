@@ -28,12 +28,15 @@ func wide(cols []Column, fields ...[]byte) []byte {
 func TestRowsFollowTheirColumns(t *testing.T) {
 	absent := []byte("absent")
 	local := []byte{0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 14, 16}
+	before := append(bytes.Repeat([]byte{0xff}, 8), 0, 0, 14, 16) // the last microsecond of 1999, UTC, where it is 2000
 	from := []Column{
 		{"id", Int2, false},
 		{"n", Int4, true},
 		{"f", Float4, false},
 		{"at", Timestamptz, false},
 		{"here", Local, false},
+		{"day", Local, false},
+		{"wall", Local, false},
 		{"gone", Text, false},
 		{"may", Text, true},
 	}
@@ -45,6 +48,8 @@ func TestRowsFollowTheirColumns(t *testing.T) {
 		{"new", Text, false},
 		{"at", Local, false},
 		{"here", Timestamptz, false},
+		{"day", Date, false},
+		{"wall", Timestamp, false},
 	}
 	m, err := NewRemap(from, to, 1)
 	if err != nil || !slices.Equal(m.Added, []string{"new"}) || !slices.Equal(m.Removed, []string{"gone"}) {
@@ -52,18 +57,20 @@ func TestRowsFollowTheirColumns(t *testing.T) {
 	}
 	for _, c := range []struct{ was, is [][]byte }{
 		{
-			[][]byte{{0xff, 0xfe}, {0, 1, 0, 0}, {0x3f, 0x80, 0, 0}, local[:8], local, []byte("x"), []byte("y")},
+			[][]byte{{0xff, 0xfe}, {0, 1, 0, 0}, {0x3f, 0x80, 0, 0}, local[:8], local, before, local, []byte("x"), []byte("y")},
 			[][]byte{
 				{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe},
 				[]byte("y"),
 				{0, 0, 0, 0, 0, 1, 0, 0},
 				{0x3f, 0xf0, 0, 0, 0, 0, 0, 0},
 				absent, local[:8], local[:8],
+				{0, 0, 0, 0},
+				{0, 0, 0, 0, 0xd6, 0x93, 0xa4, 5},
 			},
 		},
 		{
-			[][]byte{{0, 7}, nil, {0xbf, 0x80, 0, 0}, local[:8], local[:8], []byte(""), absent},
-			[][]byte{{0, 0, 0, 0, 0, 0, 0, 7}, absent, nil, {0xbf, 0xf0, 0, 0, 0, 0, 0, 0}, absent, local[:8], local[:8]},
+			[][]byte{{0, 7}, nil, {0xbf, 0x80, 0, 0}, local[:8], local[:8], before[:8], local[:8], []byte(""), absent},
+			[][]byte{{0, 0, 0, 0, 0, 0, 0, 7}, absent, nil, {0xbf, 0xf0, 0, 0, 0, 0, 0, 0}, absent, local[:8], local[:8], {0xff, 0xff, 0xff, 0xff}, local[:8]},
 		},
 	} {
 		got, err := m.Append([]byte("before"), wide(from, c.was...))
