@@ -242,7 +242,7 @@ func fillFigures(v reflect.Value, n int) int {
 			field.SetFloat(float64(n) / 7)
 		case bool:
 			field.SetBool(true)
-		case State:
+		case State, string:
 			field.SetString("text of " + name)
 		case time.Time:
 			field.Set(reflect.ValueOf(time.Unix(int64(n), 0)))
