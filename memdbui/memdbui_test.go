@@ -112,8 +112,12 @@ func decode(t *testing.T, r *http.Response) (v struct {
 
 // The JSON has the counts, the cause, the runs, and samples for the charts.
 func TestStatus(t *testing.T) {
+	cfg, err := memdbwriter.LoadConfig(map[string]string{"MEMORY_DB_DATABASE_URL": "postgres://u:geheim@h/d"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
-		s := show(t, memdbui.Options{}, memdbwriter.Config{DatabaseURL: "postgres://u:geheim@h/d"})
+		s := show(t, memdbui.Options{}, cfg)
 		s.add(t, "/data/a", "/data/b", evil)
 		time.Sleep(3500 * time.Millisecond)
 		synctest.Wait()
