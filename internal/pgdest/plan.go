@@ -102,6 +102,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 	p := &plan{table: t, form: f, shape: s, columns: make([]columnPlan, len(t.Columns))}
 	for i, c := range t.Columns {
 		got := s.columns[c.Name]
+		got.typ.Uncut = i < t.Keys && t.Policy != dest.InsertOnly && exactKey(c, s)
 		step, err := transcode.New(c.Type, got.typ)
 		if err != nil {
 			return nil, err // compare found it before
@@ -235,7 +236,8 @@ func inexactKeys(t *dest.Table, s *shape) (names []string) {
 }
 
 // exactKey tells whether values of a key column are equal only if their bytes
-// are, which holds for few types, and only if nothing is rounded on the way.
+// are, which holds for few types, and only if nothing is rounded on the way. Of
+// a varchar(n) no blanks are cut on the way, see transcode.Type.Uncut.
 func exactKey(c dest.Column, s *shape) bool {
 	got := s.columns[c.Name]
 	whole := c.Type == tuple.Bool || c.Type == tuple.Int2 || c.Type == tuple.Int4 || c.Type == tuple.Int8
@@ -251,9 +253,9 @@ func exactKey(c dest.Column, s *shape) bool {
 	case pgtype.ByteaOID:
 		return c.Type == tuple.Bytea || c.Type == tuple.UUID
 	case pgtype.TimestamptzOID:
-		return c.Type == tuple.Timestamptz && got.typ.Mod < 0
+		return c.Type == tuple.Timestamptz && !got.rounds()
 	case pgtype.TimestampOID:
-		return c.Type == tuple.Timestamp && got.typ.Mod < 0
+		return c.Type == tuple.Timestamp && !got.rounds()
 	case pgtype.DateOID:
 		return c.Type == tuple.Date
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.NameOID:
@@ -261,3 +263,6 @@ func exactKey(c dest.Column, s *shape) bool {
 	}
 	return false
 }
+
+// rounds tells whether a column of times keeps fewer digits than values have.
+func (c column) rounds() bool { return c.typ.Mod >= 0 && c.typ.Mod < 6 }

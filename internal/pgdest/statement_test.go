@@ -26,26 +26,40 @@ func keyValue(typ tuple.Type) *dest.Table {
 // arrived is stored, and the others are counted.
 func TestKeysThatTheDatabaseHoldsEqual(t *testing.T) {
 	server := pgtest.Start(t)
-	server.Open(t).Exec(t, "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog")
+	for _, extension := range []string{"citext", "hstore", "cube", "ltree"} {
+		server.Open(t).Exec(t, "CREATE EXTENSION IF NOT EXISTS "+extension+" SCHEMA pg_catalog")
+	}
 	for name, c := range map[string]struct {
 		typ   string
 		keys  []any // all equal
 		more  string
 		canon tuple.Type
 	}{
-		"citext":      {typ: "citext", keys: []any{"b", "B"}},
-		"char(n)":     {typ: "char(3)", keys: []any{"a ", "a"}},
-		"ICU":         {typ: `text COLLATE ci`, keys: []any{"abc", "ABC", "Abc"}, more: "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"},
-		"uuid":        {typ: "uuid", keys: []any{"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"}},
-		"numeric":     {typ: "numeric", keys: []any{"1.0", "1.00"}},
-		"integer":     {typ: "integer", keys: []any{"7", " 07"}},
-		"inet":        {typ: "inet", keys: []any{"10.0.0.1", "10.0.0.1/32"}},
-		"date":        {typ: "date", keys: []any{time.Unix(1e9, 0), time.Unix(1e9+9, 0)}, canon: tuple.Timestamptz},
-		"seconds":     {typ: "timestamptz(0)", keys: []any{time.Unix(1e9, 1e6), time.Unix(1e9, 2e6)}, canon: tuple.Timestamptz},
-		"negative 0":  {typ: "float8", keys: []any{"0", "-0"}},
-		"domain":      {typ: "dom", keys: []any{"x", "X"}, more: "CREATE DOMAIN dom AS citext"},
-		"ordinary":    {typ: "text", keys: []any{"x"}},
-		"upper bound": {typ: "varchar(3)", keys: []any{"abc"}},
+		"citext":       {typ: "citext", keys: []any{"b", "B"}},
+		"char(n)":      {typ: "char(3)", keys: []any{"a ", "a"}},
+		"ICU":          {typ: `text COLLATE ci`, keys: []any{"abc", "ABC", "Abc"}, more: "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"},
+		"uuid":         {typ: "uuid", keys: []any{"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"}},
+		"numeric":      {typ: "numeric", keys: []any{"1.0", "1.00"}},
+		"integer":      {typ: "integer", keys: []any{"7", " 07"}},
+		"inet":         {typ: "inet", keys: []any{"10.0.0.1", "10.0.0.1/32"}},
+		"date":         {typ: "date", keys: []any{time.Unix(1e9, 0), time.Unix(1e9+9, 0)}, canon: tuple.Timestamptz},
+		"seconds":      {typ: "timestamptz(0)", keys: []any{time.Unix(1e9, 1e6), time.Unix(1e9, 2e6)}, canon: tuple.Timestamptz},
+		"numeric(p,s)": {typ: "numeric(5,1)", keys: []any{"1.01", "1.04"}},
+		"timestamp(p)": {typ: "timestamp(3)", keys: []any{time.Unix(1e9, 1000), time.Unix(1e9, 2000)}, canon: tuple.Timestamp},
+		"microseconds": {typ: "timestamp(6)", keys: []any{time.Unix(1e9, 1000)}, canon: tuple.Timestamp},
+		"time(p)":      {typ: "time(0)", keys: []any{"12:00:00.1", "12:00:00.2"}},
+		"interval":     {typ: "interval", keys: []any{"1 day", "24:00:00"}},
+		"interval(p)":  {typ: "interval(0)", keys: []any{"1.1 s", "1.2 s"}},
+		"interval to":  {typ: "interval hour to minute", keys: []any{"1:02:03", "1:02:04"}},
+		"varbit(n)":    {typ: "bit varying(8)", keys: []any{"1010", "B1010"}},
+		"varchar(n)":   {typ: "varchar(3) COLLATE ci", keys: []any{"abc", "abc   ", "ABC "}, more: "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"},
+		"hstore":       {typ: "hstore", keys: []any{"a=>1,b=>2", "b=>2, a=>1"}},
+		"cube":         {typ: "cube", keys: []any{"1,2", "(1.0, 2.0)"}},
+		"ltree":        {typ: "ltree", keys: []any{"a.b", "a.b"}},
+		"negative 0":   {typ: "float8", keys: []any{"0", "-0"}},
+		"domain":       {typ: "dom", keys: []any{"x", "X"}, more: "CREATE DOMAIN dom AS citext"},
+		"ordinary":     {typ: "text", keys: []any{"x"}},
+		"upper bound":  {typ: "varchar(3)", keys: []any{"abc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, policy := range []dest.Policy{dest.Update, dest.Ignore} {
@@ -95,7 +109,34 @@ func TestKeysThatTheDatabaseHoldsEqual(t *testing.T) {
 	}
 }
 
-// The same where COPY reads text, and where the session decides how it reads it:
+// Blanks that the database would cut off a key would make it the key of another
+// row: such a row is refused, wherever the bytes of keys are relied on.
+func TestKeyThatWouldBeCut(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE DOMAIN dom AS varchar(3); CREATE TABLE cut (k varchar(3) PRIMARY KEY, v text); CREATE TABLE cut_domain (k dom PRIMARY KEY, v text);
+		CREATE TABLE cut_text (k varchar(3) PRIMARY KEY, v text[]); CREATE TABLE lines (k varchar(3), v varchar(3))`)
+	for _, name := range []string{"cut", "cut_domain", "cut_text"} {
+		v := "{v}"
+		table := keyValue(tuple.Text)
+		table.Name = name
+		s := open(t, db.URL, table)
+		write(t, s, row{"äbc", v}, row{"äb ", v}, row{"äb", v})
+		e := refused(t, s, row{"a", v}, row{"äbc   ", v})
+		if e.Class != dest.ClassRow || e.Row != 1 || e.SQLState != "22001" || e.Column != "k" || !strings.Contains(e.Error(), "cut the blanks") || e.Hint == "" {
+			t.Errorf("%s: class %v, row %d: %v", name, e.Class, e.Row, e)
+		}
+		if exact := dest.ExactKeys(s); !exact {
+			t.Errorf("%s: the key is not taken for exact", name)
+		}
+		equal(t, db.Rows(t, `SELECT k FROM `+name+` ORDER BY k COLLATE "C"`), "äb", "äb ", "äbc")
+	}
+	table := keyValue(tuple.Text)
+	table.Name, table.Policy, table.Keys = "lines", dest.InsertOnly, 0
+	write(t, open(t, db.URL, table), row{"abc   ", "abc   "})
+	equal(t, db.Rows(t, "TABLE lines"), "abc|abc")
+}
+
+// Keys that are one where COPY reads text, and where the session decides how it reads it:
 // values of a user's type are those of known settings, and triggers see the
 // session's own, also of rows without a key.
 func TestKeysThatAreEqualWhereCopyReadsText(t *testing.T) {

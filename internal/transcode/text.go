@@ -95,7 +95,8 @@ func textForm(from tuple.Type) func(dst, f []byte) []byte {
 }
 
 // lengthLimit returns the check of varchar(n), nvarchar2(n), char(n) and name;
-// nil without a limit. As on the server, spaces beyond the limit do not count.
+// nil without a limit. As on the server, spaces beyond the limit do not count,
+// unless the type is Uncut.
 func lengthLimit(to Type) func([]byte) error {
 	switch {
 	case to.OID == nameOID:
@@ -115,8 +116,13 @@ func lengthLimit(to Type) func([]byte) error {
 				return nil
 			}
 			n := count(text)
-			if n <= limit || count(bytes.TrimRight(text, " ")) <= limit {
+			blank := count(bytes.TrimRight(text, " ")) <= limit
+			switch {
+			case n <= limit || blank && !to.Uncut:
 				return nil
+			case blank:
+				return errorf(tooLong, "%s has %d %s, too long for a key of type %s: the database would cut the blanks at its end, and find the row of another key",
+					Shorten(text), n, unit, to.Name)
 			}
 			return errorf(tooLong, "%s has %d %s, too long for type %s", Shorten(text), n, unit, to.Name)
 		}

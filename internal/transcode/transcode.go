@@ -31,6 +31,10 @@ type Type struct {
 	// and ranges are.
 	Parts bool
 
+	// Uncut: of a varchar(n) not even blanks beyond n are taken, which the server
+	// cuts off: the value would be equal to another one.
+	Uncut bool
+
 	// What openGauss has differently in some databases.
 	Bytes  bool // the length of varchar(n) and char(n) counts bytes, not characters
 	Signed bool // a tinyint may have a sign: its upper half means two things, and is refused
