@@ -235,3 +235,68 @@ func TestEventsHaveThePublicError(t *testing.T) {
 		abandon(w)
 	})
 }
+
+// counted is a queue of events for a hook that counts its calls.
+func counted(log slog.Handler) (*events, *atomic.Int64) {
+	calls := &atomic.Int64{}
+	hook := onSync(func(context.Context, SyncEvent) { calls.Add(1) })
+	return newEvents(&hooks{syncEnd: []HookSyncEnd{hook}}, slog.New(log), "t", &panics{}), calls
+}
+
+// No hook is called before the begin, and none after the end.
+func TestEventsHaveABeginAndAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		queue, calls := counted(slog.DiscardHandler)
+		want := func(when string, n int64) {
+			t.Helper()
+			synctest.Wait()
+			if calls.Load() != n {
+				t.Errorf("%s: %d calls, not %d", when, calls.Load(), n)
+			}
+		}
+		queue.emit(&SyncEvent{})
+		want("before the begin", 0)
+		queue.begin()
+		want("after the begin", 1)
+		queue.emit(&SyncEvent{})
+		want("an event", 2)
+		if err := queue.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		queue.emit(&SyncEvent{})
+		want("after the end", 2)
+	})
+}
+
+// Events that nobody has been told of are dropped with a context that has ended,
+// and that is an error only of a hook that keeps the writer from its end.
+func TestEventsGivenUpWithoutAHookInTheWay(t *testing.T) {
+	log := &logbook{}
+	queue, calls := counted(log)
+	queue.emit(&SyncEvent{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := queue.giveUp(ctx); err != nil {
+		t.Errorf("no hook is being called: %v", err)
+	}
+	log.want(t, 1, "WARN events dropped", "events=1")
+	if err := queue.close(ctx); err != nil || calls.Load() != 0 {
+		t.Errorf("%d calls, %v", calls.Load(), err)
+	}
+}
+
+// A hook of one writer may stop another.
+func TestAHookMayStopAnotherWriter(t *testing.T) {
+	eachWriter(t, func(t *testing.T, open func(*script, Config) Writer[item]) {
+		var stopped error
+		other := open(&script{}, Config{OnSync: func(context.Context, SyncEvent) {}})
+		mustAdd(t, other, newItem(1, "x"))
+		w := open(&script{}, Config{OnSync: func(ctx context.Context, _ SyncEvent) { stopped = errors.Join(stopped, other.Stop(ctx)) }})
+		mustAdd(t, w, newItem(1, "x"))
+		mustSync(t, w)
+		mustStop(t, w)
+		if s := other.SyncStatus(); stopped != nil || s.State != StateStopped || s.Synced != 1 {
+			t.Errorf("%v, %+v", stopped, s)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -181,6 +182,48 @@ func oneBatch(t *testing.T, r rules, rng *rand.Rand, rejects bool) {
 		}
 		if got != want {
 			t.Fatalf("%+v on %+v, rejected %v:\n got %+v\nwant %+v", rows, before, sink.bad, got, want)
+		}
+	}
+}
+
+// NULL and the empty string are different values: a row that has one after the
+// other is a change, though their bytes are equal.
+func TestNullIsNotAlikeTheEmptyString(t *testing.T) {
+	type nullable struct {
+		K int64   `db:"k,key"`
+		V *string `db:"v"`
+		P int64   `db:"p,passive"`
+	}
+	table := mustTable[nullable](t, "t").shape
+	codec, err := tuple.NewCodec[nullable]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := ""
+	for _, values := range [][2]*string{{nil, &empty}, {&empty, nil}} {
+		sink, want := memtable.New(&table), memtable.New(&table)
+		b := &tuple.Batch{}
+		for i, v := range values {
+			enc, err := codec.Append(nil, &nullable{K: 1, V: v, P: int64(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Append(int64(i+1), enc)
+			if err := want.Put(enc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data := b.Data
+		again, _ := newReducer(&table).reduce(b)
+		for _, part := range append([][]tuple.Span{b.Rows}, again...) {
+			for _, row := range part {
+				if err := sink.Put(data[row.Off : row.Off+row.Len]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if got, want := sink.Rows(), want.Rows(); len(got) != 1 || !bytes.Equal(got[0], want[0]) {
+			t.Errorf("%q is stored, not %q", got, want)
 		}
 	}
 }

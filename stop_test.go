@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -228,6 +229,29 @@ func TestTheLastSaveIsGivenUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where nothing is left, Stop says nothing of rows that are saved, or not.
+func TestTheLastSaveOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logbook{}
+		w := scriptedWriter(t, &script{}, Config{CheckpointDir: t.TempDir(), Logger: slog.New(log)})
+		addNames(t, w, 0, 7)
+		mustStop[item](t, w)
+		log.want(t, 0, "WARN")
+
+		w = scriptedWriter(t, &script{}, Config{CheckpointDir: t.TempDir()})
+		addNames(t, w, 0, 7)
+		mustSync[item](t, w)
+		err := wantWithin(t, time.Second+stopGrace, func(ctx context.Context) error {
+			_, err := w.engine.lastSave(ctx) // the writer has not ended, for which it waits
+			return err
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "not saved") {
+			t.Errorf("the last save: %v", err)
+		}
+		mustStop[item](t, w)
+	})
 }
 
 // Stop's context ends the wait for a staging table that fails.

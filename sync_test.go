@@ -428,6 +428,35 @@ func TestARunThatEndsHasNoRowsOnTheirWay(t *testing.T) {
 	}
 }
 
+// Runs that follow each other are one time of syncing, and each has its own share
+// of it.
+func TestRunsAreBookedByReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tally, begin := newTally(), time.Now()
+		waiting := SyncStatus{Pending: 1}
+		for i, r := range []struct {
+			reason Reason
+			took   time.Duration
+			more   bool
+		}{{ReasonForce, time.Second, true}, {ReasonLimit, time.Minute, true}, {ReasonForce, time.Hour, false}} {
+			if n := tally.beginRun(r.reason); n != int64(i+1) {
+				t.Errorf("run %d has the number %d", i+1, n)
+			}
+			time.Sleep(r.took)
+			tally.endRun(r.reason, r.took, r.more)
+			s := tally.status(waiting, condition{})
+			if s.Syncing != r.more || (s.State == StateSyncing) != r.more || r.more && !s.Since.Equal(begin) {
+				t.Errorf("after run %d: %v since %v", i+1, s.State, s.Since.Sub(begin))
+			}
+		}
+		s := tally.stats()
+		if fmt.Sprint(s.Runs) != fmt.Sprint(map[Reason]int64{ReasonForce: 2, ReasonLimit: 1}) ||
+			fmt.Sprint(s.RunTime) != fmt.Sprint(map[Reason]time.Duration{ReasonForce: time.Hour + time.Second, ReasonLimit: time.Minute}) {
+			t.Errorf("%v, %v", s.Runs, s.RunTime)
+		}
+	})
+}
+
 // Some servers lock an account that fails too often; the sink says which.
 func TestARefusedLoginIsNotTriedOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
