@@ -90,3 +90,40 @@ func (r *rejecting) Write(ctx context.Context, b *tuple.Batch) (dest.Result, err
 	}
 	return r.cancelling.Write(ctx, b)
 }
+
+// Rows that a trigger of an SQLite table cancels are skipped, and not synced.
+func TestRowsThatATriggerOfSQLiteCancels(t *testing.T) {
+	path := t.TempDir() + "/items.db"
+	d, err := SQLite(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	type item struct {
+		ID   int64  `db:"id,key"`
+		Name string `db:"name"`
+	}
+	table, err := TableOf[item]("items", CreateTable(
+		`CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)`,
+		`CREATE TRIGGER even BEFORE INSERT ON items WHEN NEW.id % 2 = 0 BEGIN SELECT RAISE(IGNORE); END`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(t.Context(), table, d, Config{SyncWorkers: 2, SyncBatchSize: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(1000) {
+		if err := w.Add(t.Context(), item{i, "name"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := w.SyncStatus()
+	wantBalance(t, s)
+	if s.Skipped != 500 || s.Synced != 500 {
+		t.Errorf("%d skipped, %d synced of 1000, of which half are cancelled", s.Skipped, s.Synced)
+	}
+}

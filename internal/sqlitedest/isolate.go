@@ -23,13 +23,13 @@ func (s *sink) Isolate(ctx context.Context, b *tuple.Batch) (dest.Result, []dest
 	if s.table.Policy == dest.InsertOnly {
 		way = dest.Direct
 	}
-	refused, err := s.store(ctx, b, func(c *sql.Conn) putter {
+	refused, skipped, err := s.store(ctx, b, func(c *sql.Conn) putter {
 		return func(part *tuple.Batch) ([]dest.Refusal, error) { return s.isolate(ctx, c, part) }
 	})
 	if err != nil {
 		return dest.Result{}, nil, err
 	}
-	return dest.Result{Way: way}, refused, nil
+	return dest.Result{Way: way, Skipped: skipped}, refused, nil
 }
 
 // isolate stores what gets in, in the caller's transaction: block after block in

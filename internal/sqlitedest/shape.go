@@ -18,6 +18,7 @@ type shape struct {
 	order   []string               // the folded names in the order of the table
 	unique  []string               // column sets of unique indexes, see columnSet
 	partial map[string]string      // names of the unique ones with a predicate, by column set
+	cancels bool                   // a trigger may cancel rows
 }
 
 type shapeColumn struct {
@@ -28,6 +29,14 @@ type shapeColumn struct {
 	primary    bool
 	rowid      bool // INTEGER PRIMARY KEY: SQLite fills it in
 }
+
+// traits are what statements rest on beside the columns.
+type traits struct {
+	touched bool // the table has the column that an update touches
+	cancels bool // it has a trigger that may cancel rows
+}
+
+func (s *shape) traits(t *dest.Table) traits { return traits{s.touched(t), s.cancels} }
 
 // touched tells whether an update sets Table.Touched.
 func (s *shape) touched(t *dest.Table) bool {
@@ -53,6 +62,10 @@ func readShape(ctx context.Context, c *sql.Conn, table string) (*shape, error) {
 	}
 	if err == nil {
 		err = s.readIndexes(ctx, c, table)
+	}
+	if err == nil { // RAISE(IGNORE) is what cancels a row, and only in a trigger of this table
+		err = c.QueryRowContext(ctx, `SELECT count(*) > 0 FROM main.sqlite_schema
+			WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND sql LIKE '%ignore%'`, table).Scan(&s.cancels)
 	}
 	return s, err
 }

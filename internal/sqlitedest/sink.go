@@ -19,11 +19,12 @@ type sink struct {
 	table *dest.Table
 	log   *slog.Logger
 
-	stmt    *sql.Stmt            // on the DB's connection; nil: the table must be checked
-	others  map[string]*sql.Stmt // those for rows that leave out columns, by tuple.Absences
-	version int64                // of the file's schema when it was
-	touched bool                 // the table has the column that an update touches
+	stmt    *statement            // on the DB's connection; nil: the table must be checked
+	others  map[string]*statement // those for rows that leave out columns, by tuple.Absences
+	version int64                 // of the file's schema when it was
+	traits  traits                // of the table then
 	rows    rows
+	skipped int // rows that triggers cancelled in the transaction under way
 
 	receipts receipts
 }
@@ -99,13 +100,13 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 	if b.Len() == 0 {
 		return dest.Result{Way: way}, nil
 	}
-	_, err := s.store(ctx, b, func(c *sql.Conn) putter {
+	_, skipped, err := s.store(ctx, b, func(c *sql.Conn) putter {
 		return func(part *tuple.Batch) ([]dest.Refusal, error) { return nil, s.insert(ctx, c, part) }
 	})
 	if err != nil {
 		return dest.Result{}, err
 	}
-	return dest.Result{Way: way}, nil
+	return dest.Result{Way: way, Skipped: skipped}, nil
 }
 
 // putter stores rows in a transaction of its caller. It may return some that the
@@ -113,9 +114,12 @@ func (s *sink) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
 type putter func(b *tuple.Batch) ([]dest.Refusal, error)
 
 // store runs a putter over the rows of b that must be stored, in a transaction.
-// The places of the refused rows are those in b.
-func (s *sink) store(ctx context.Context, b *tuple.Batch, with func(*sql.Conn) putter) (refused []dest.Refusal, err error) {
+// The places of the refused rows are those in b; skipped are rows that a trigger
+// cancelled.
+func (s *sink) store(ctx context.Context, b *tuple.Batch, with func(*sql.Conn) putter) (refused []dest.Refusal, skipped int, err error) {
 	err = s.db.use(ctx, func(c *sql.Conn) error {
+		s.skipped = 0
+		defer func() { skipped = s.skipped }()
 		if s.stmt == nil {
 			if err := s.check(ctx, c); err != nil {
 				return err
@@ -136,7 +140,7 @@ func (s *sink) store(ctx context.Context, b *tuple.Batch, with func(*sql.Conn) p
 		dest.PlacesInWhole(refused, part, b)
 		return dest.InWhole(s.blame(ctx, c, part, err), part, b)
 	})
-	return refused, err
+	return refused, skipped, err
 }
 
 // Close implements dest.Sink.
@@ -172,11 +176,12 @@ func (s *sink) check(ctx context.Context, c *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	stmt, err := c.PrepareContext(ctx, insertSQL(s.table, nil, have.touched(s.table)))
+	traits := have.traits(s.table)
+	stmt, err := prepare(ctx, c, s.table, nil, traits)
 	if err != nil {
-		return fmt.Errorf("prepare the statement for table %q: %w", s.table.Name, err)
+		return err
 	}
-	s.stmt, s.version, s.touched, s.others = stmt, version, have.touched(s.table), map[string]*sql.Stmt{}
+	s.stmt, s.version, s.traits, s.others = stmt, version, traits, map[string]*statement{}
 	s.show(have)
 	s.db.sinks[s] = struct{}{}
 	return nil
@@ -204,8 +209,8 @@ func (s *sink) recheck(ctx context.Context, c *sql.Conn) error {
 	if err == nil {
 		err = have.compare(s.db, s.table)
 	}
-	if err == nil && have.touched(s.table) != s.touched {
-		err = fmt.Errorf("table %q has got or lost the column %q, and is looked at again", s.table.Name, s.table.Touched)
+	if err == nil && have.traits(s.table) != s.traits {
+		err = fmt.Errorf("table %q has got or lost the column %q or a trigger, and is looked at again", s.table.Name, s.table.Touched)
 	}
 	if err != nil {
 		return errors.Join(err, s.forget())
@@ -237,15 +242,15 @@ func (s *sink) forget() error {
 	}
 	s.stmt, s.receipts.made = nil, false
 	delete(s.db.sinks, s)
-	err := stmt.Close()
+	err := stmt.close()
 	for _, other := range s.others {
-		err = errors.Join(err, other.Close())
+		err = errors.Join(err, other.close())
 	}
 	return err
 }
 
 // statement returns the one for the columns that the rows of b have.
-func (s *sink) statement(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*sql.Stmt, error) {
+func (s *sink) statement(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*statement, error) {
 	absences := tuple.Absences(b.Tuple(0))
 	if absences == nil {
 		return s.stmt, nil
@@ -253,8 +258,8 @@ func (s *sink) statement(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*sql
 	stmt := s.others[string(absences)]
 	if stmt == nil {
 		var err error
-		if stmt, err = c.PrepareContext(ctx, insertSQL(s.table, absences, s.touched)); err != nil {
-			return nil, fmt.Errorf("prepare a statement for table %q: %w", s.table.Name, err)
+		if stmt, err = prepare(ctx, c, s.table, absences, s.traits); err != nil {
+			return nil, err
 		}
 		s.others[string(absences)] = stmt
 	}
@@ -269,12 +274,13 @@ func (s *sink) insert(ctx context.Context, c *sql.Conn, b *tuple.Batch) error {
 	}
 	s.rows.show(b)
 	s.db.source.Serve(&s.rows)
-	_, err = stmt.ExecContext(ctx)
+	skipped, err := stmt.run(ctx, int64(b.Len()))
 	s.db.source.Serve(nil)
 	s.rows.batch = nil
 	if err != nil && s.rows.err != nil {
 		return s.rows.err
 	}
+	s.skipped += skipped
 	return err
 }
 

@@ -1,12 +1,111 @@
 package sqlitedest
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
+
+// statement stores the rows of the source.
+type statement struct {
+	insert *sql.Stmt
+	// due counts the rows that insert has to write: fewer are written only if a
+	// trigger cancels some. Nil: none does, or all are due.
+	due     *sql.Stmt
+	cancels bool
+}
+
+func prepare(ctx context.Context, c *sql.Conn, t *dest.Table, absences []byte, has traits) (*statement, error) {
+	s := &statement{cancels: has.cancels}
+	var err error
+	if s.insert, err = c.PrepareContext(ctx, insertSQL(t, absences, has.touched)); err != nil {
+		return nil, fmt.Errorf("prepare a statement for table %q: %w", t.Name, err)
+	}
+	if has.cancels && t.Policy != dest.InsertOnly {
+		if s.due, err = c.PrepareContext(ctx, dueSQL(t, absences)); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare a statement that counts for table %q: %w", t.Name, err), s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *statement) close() error {
+	err := s.insert.Close()
+	if s.due != nil {
+		err = errors.Join(err, s.due.Close())
+	}
+	return err
+}
+
+// run stores the rows of the source, of which there are so many, and returns how
+// many a trigger cancelled.
+func (s *statement) run(ctx context.Context, rows int64) (skipped int, err error) {
+	if s.due != nil {
+		if err := s.due.QueryRowContext(ctx).Scan(&rows); err != nil {
+			return 0, err
+		}
+	}
+	res, err := s.insert.ExecContext(ctx)
+	if err != nil || !s.cancels {
+		return 0, err
+	}
+	written, err := res.RowsAffected()
+	return int(max(0, rows-written)), err // a trigger may also make others due
+}
+
+// dueSQL counts the rows that insertSQL has to write: there is no stored row of
+// their key, or it is to be updated.
+func dueSQL(t *dest.Table, absences []byte) string {
+	var same []string
+	for i, c := range t.Columns[:t.Keys] {
+		binary := ""
+		if textual(c.Type) {
+			binary = " COLLATE BINARY"
+		}
+		same = append(same, fmt.Sprintf("stored.%s%s = given.c%d", dest.Quote(c.Name), binary, i))
+	}
+	kept := ""
+	if due := updateDue(t, absences, func(i int) string { return fmt.Sprintf("given.c%d", i) }); due != "" {
+		kept = fmt.Sprintf(" AND (%s) IS NOT TRUE", due)
+	}
+	return fmt.Sprintf("SELECT count(*) FROM temp.source AS given WHERE NOT EXISTS (SELECT 1 FROM %s AS stored WHERE %s%s)",
+		dest.QuoteName("main", t.Name), strings.Join(same, " AND "), kept)
+}
+
+// leftOut tells whether rows have no column i.
+func leftOut(absences []byte, i int) bool { return absences != nil && absences[i/8]&(1<<(i%8)) != 0 }
+
+// updateDue is the condition that a stored row is to be updated with values;
+// empty if none ever is.
+func updateDue(t *dest.Table, absences []byte, value func(i int) string) string {
+	var stored, given []string
+	for i, c := range t.Columns {
+		if i < t.Keys || c.InsertOnly || c.Passive || leftOut(absences, i) {
+			continue
+		}
+		binary := ""
+		if textual(c.Type) {
+			binary = " COLLATE BINARY"
+		}
+		stored = append(stored, "stored."+dest.Quote(c.Name))
+		given = append(given, value(i)+binary)
+	}
+	if t.Policy == dest.Ignore || len(stored) == 0 {
+		return ""
+	}
+	guard := ""
+	if t.Guard != "" {
+		// Whatever is not clearly false protects the row: 1, but also 'true'.
+		g := "stored." + dest.Quote(t.Guard)
+		guard = fmt.Sprintf("(%s IS NULL OR %s = 0) AND ", g, g)
+	}
+	return fmt.Sprintf("%s(%s) IS NOT (%s)", guard, strings.Join(stored, ", "), strings.Join(given, ", "))
+}
 
 // insertSQL is the statement that stores a batch whose rows leave out the columns
 // of absences (see tuple.Absences).
@@ -16,10 +115,9 @@ import (
 // differs in case only has changed all the same. touched tells whether the table
 // has the column that an update touches.
 func insertSQL(t *dest.Table, absences []byte, touched bool) string {
-	leftOut := func(i int) bool { return absences != nil && absences[i/8]&(1<<(i%8)) != 0 }
 	var names, sources []string
 	for i, c := range t.Columns {
-		if leftOut(i) {
+		if leftOut(absences, i) {
 			continue
 		}
 		names = append(names, dest.Quote(c.Name))
@@ -31,39 +129,27 @@ func insertSQL(t *dest.Table, absences []byte, touched bool) string {
 		return sql
 	}
 
-	var keys, set, stored, excluded []string
+	var keys, set []string
 	for i, c := range t.Columns {
 		name := dest.Quote(c.Name)
-		binary := ""
-		if textual(c.Type) {
-			binary = " COLLATE BINARY"
-		}
 		switch {
+		case i < t.Keys && textual(c.Type):
+			keys = append(keys, name+" COLLATE BINARY")
 		case i < t.Keys:
-			keys = append(keys, name+binary)
-			continue
-		case c.InsertOnly, leftOut(i):
-			continue
-		case !c.Passive:
-			stored = append(stored, "stored."+name)
-			excluded = append(excluded, "excluded."+name+binary)
+			keys = append(keys, name)
+		case !c.InsertOnly && !leftOut(absences, i):
+			set = append(set, name+" = excluded."+name)
 		}
-		set = append(set, name+" = excluded."+name)
 	}
 	sql += fmt.Sprintf(" ON CONFLICT (%s) DO ", strings.Join(keys, ", "))
-	if t.Policy == dest.Ignore || len(stored) == 0 {
+	due := updateDue(t, absences, func(i int) string { return "excluded." + dest.Quote(t.Columns[i].Name) })
+	if due == "" {
 		return sql + "NOTHING"
 	}
 	if touched { // DEFAULT is not for an UPDATE here
 		set = append(set, dest.Quote(t.Touched)+" = CURRENT_TIMESTAMP")
 	}
-	sql += "UPDATE SET " + strings.Join(set, ", ") + " WHERE "
-	if t.Guard != "" {
-		// Whatever is not clearly false protects the row: 1, but also 'true'.
-		g := "stored." + dest.Quote(t.Guard)
-		sql += fmt.Sprintf("(%s IS NULL OR %s = 0) AND ", g, g)
-	}
-	return sql + fmt.Sprintf("(%s) IS NOT (%s)", strings.Join(stored, ", "), strings.Join(excluded, ", "))
+	return sql + "UPDATE SET " + strings.Join(set, ", ") + " WHERE " + due
 }
 
 // createSQL is the table as the destination makes it when nothing else is
