@@ -76,7 +76,7 @@ func (c *core) check(ctx context.Context) error {
 		return fmt.Errorf("memdbwriter: cancelled while looking at the destination: %w: %w", ended(ctx), err)
 	}
 	c.unreachable = true
-	c.tally.refused(err, 1)
+	c.tally.refused(err, dest.Result{RoundTrips: 1})
 	c.tally.failed(err, StateDegraded)
 	c.cfg.Logger.Warn("destination not reachable yet, rows are buffered", "table", c.table.String(),
 		"destination", c.destination, "sqlstate", e.SQLState, "error", e)
@@ -128,7 +128,7 @@ func (c *core) look(ctx context.Context) (err error) {
 		}
 	}()
 	if err = c.sink.Check(ctx); err != nil {
-		c.tally.refused(err, 1)
+		c.tally.refused(err, dest.Result{RoundTrips: 1})
 	}
 	return err
 }

@@ -90,7 +90,7 @@ type flush struct {
 	onWrite func(dest.Result)
 	verdict verdict
 	panics  *panics
-	onError func(err error, trips int)
+	onError func(error, dest.Result)
 	left    *reduced // the rows to write in place of rejected ones; nil: there are none
 	figures
 
@@ -284,7 +284,7 @@ func (f *flush) within(ctx context.Context, call func(context.Context) (dest.Res
 	res, err = call(ctx)
 	if err != nil {
 		res.RoundTrips = max(1, res.RoundTrips) // some sinks do not say
-		f.onError(err, res.RoundTrips)
+		f.onError(err, res)
 	}
 	f.trips += int64(res.RoundTrips)
 	return res, err

@@ -89,6 +89,7 @@ type Stats struct {
 	PassBatches   int64            // of them: the database told the rows of a refused batch apart
 	RoundTrips    int64            // requests to the destination that were waited for
 	Retries       int64            // attempts that failed and were repeated
+	StandbyWaits  int64            // insert-only transactions found committed whose COMMIT was not answered, and which a synchronous standby did not have yet: their rows are pending until it has
 	Rejected      int64            // times that the destination rejected a waiting row; it only grows, while Failed is how many are kept
 	Refusals      map[string]int64 // requests that failed, by the class of their SQLSTATE, its first two characters; "": no SQLSTATE
 	Times         BatchTimes       // what writing batches was spent with, summed up
@@ -218,6 +219,7 @@ type tally struct {
 	batches, direct, pass        int64
 	trips, fail, run             int64
 	refusals                     map[string]int64 // by the class of their SQLSTATE
+	standbyWaits                 int64
 	times                        BatchTimes
 	pace                         pace // of acknowledged rows, in time that is spent on it
 	lastAck                      time.Time
@@ -291,6 +293,7 @@ func (t *tally) stored(r dest.Result) {
 	defer t.mu.Unlock()
 	t.batches++
 	t.trips += int64(r.RoundTrips)
+	t.standbyWaits += int64(r.StandbyWaits)
 	switch r.Way {
 	case dest.Direct:
 		t.direct++
@@ -301,10 +304,11 @@ func (t *tally) stored(r dest.Result) {
 }
 
 // refused books a call that stored nothing.
-func (t *tally) refused(err error, trips int) {
+func (t *tally) refused(err error, r dest.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.trips += int64(trips)
+	t.trips += int64(r.RoundTrips)
+	t.standbyWaits += int64(r.StandbyWaits)
 	state := dest.AsError(err).SQLState
 	t.refusals[state[:min(2, len(state))]]++
 }
@@ -430,7 +434,7 @@ func (t *tally) stats() Stats {
 		Checkpoints: t.checkpoints, CheckpointBytes: t.checkpointBytes, CheckpointTime: t.checkpointTime,
 		Batches: t.batches, DirectBatches: t.direct, PassBatches: t.pass,
 		Refusals: maps.Clone(t.refusals), Times: t.times,
-		RoundTrips: t.trips, Retries: t.fail,
+		RoundTrips: t.trips, Retries: t.fail, StandbyWaits: t.standbyWaits,
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),
 	}

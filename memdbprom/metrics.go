@@ -81,6 +81,7 @@ func newDescs(labels prometheus.Labels) (all descs) {
 		emit(float64(s.Batches-s.DirectBatches-s.PassBatches), string(memdbwriter.WayUpsert))
 	}, "way")
 	counter("round_trips_total", "Requests to the destination that were waited for.", func(s memdbwriter.Stats) int64 { return s.RoundTrips })
+	counter("standby_waits_total", "Insert-only transactions found committed that a synchronous standby did not have yet.", func(s memdbwriter.Stats) int64 { return s.StandbyWaits })
 	counter("retries_total", "Attempts that failed and were repeated.", func(s memdbwriter.Stats) int64 { return s.Retries })
 	add(prometheus.CounterValue, "refusals_total", "Requests that failed, by the class of their SQLSTATE.", func(s memdbwriter.Stats, emit func(float64, ...string)) {
 		for class, n := range s.Refusals {

@@ -58,6 +58,7 @@ type figures struct {
 	PassBatches   int64             `json:"pass_batches"`
 	RoundTrips    int64             `json:"round_trips"`
 	Retries       int64             `json:"retries"`
+	StandbyWaits  int64             `json:"standby_waits"` // insert-only transactions that a synchronous standby did not have yet
 	Rejected      int64             `json:"rejected"`
 	Refusals      map[string]int64  `json:"refusals"` // by the class of their SQLSTATE
 	Times         times             `json:"times"`
@@ -86,7 +87,7 @@ func figuresOf(s memdbwriter.Stats) figures {
 		Superseded: s.Superseded, Failed: s.Failed, Skipped: s.Skipped, Discarded: s.Discarded, Lost: s.Lost, Deleted: s.Deleted,
 		Progress: s.Progress, LastSync: s.LastSync, LastError: errorText(s.LastError), LastErrorAt: s.LastErrorAt, DiskError: errorText(s.DiskError),
 		PendingBytes: s.PendingBytes, SyncedBytes: s.SyncedBytes, MemoryBytes: s.MemoryBytes,
-		Batches: s.Batches, DirectBatches: s.DirectBatches, PassBatches: s.PassBatches, RoundTrips: s.RoundTrips, Retries: s.Retries,
+		Batches: s.Batches, DirectBatches: s.DirectBatches, PassBatches: s.PassBatches, RoundTrips: s.RoundTrips, Retries: s.Retries, StandbyWaits: s.StandbyWaits,
 		Rejected: s.Rejected, Refusals: s.Refusals, Times: timesOf(s.Times), MaxRows: s.Limits.MaxRows,
 		OldestSeconds: s.OldestPending.Seconds(), Usage: s.Usage, NearFull: s.NearFull, FullSeconds: s.TimeToFull.Seconds(), DrainSeconds: s.TimeToDrain.Seconds(),
 		Runs: s.Runs, SyncSeconds: s.SyncTime.Seconds(), UptimeSeconds: s.Uptime.Seconds(),

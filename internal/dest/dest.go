@@ -122,6 +122,10 @@ type Result struct {
 	// row of the batch has the same key by the database's own equality, or with
 	// Ignore an earlier one. See Comparer.
 	Superseded int
+	// StandbyWaits is how many insert-only transactions of before, whose COMMIT was
+	// not answered, were found to be committed here and not yet where COMMIT waits
+	// for them to be, a synchronous standby. It is told with an error, too.
+	StandbyWaits int
 }
 
 // Destination is a database. It serves any number of tables and writers, and

@@ -62,6 +62,7 @@ type doubt struct {
 	n           int   // how many; 0 if it is another process's, which knew
 	receipt     receipt
 	answer      outcome // guarded by doubts.mu
+	waits       bool    // that it is not on a standby yet has been told; guarded by doubts.mu
 }
 
 // doubts are those of a Sink.
@@ -100,6 +101,16 @@ func (d *doubts) answered(one *doubt, answer outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	one.answer = answer
+}
+
+// waiting notes that a transaction is not on a synchronous standby yet, and
+// reports whether that is news.
+func (d *doubts) waiting(one *doubt) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	news := !one.waits
+	one.waits = true
+	return news
 }
 
 // stored forgets the transactions of which all rows are in b, which is stored.
@@ -238,7 +249,7 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 	}
 	switch answer {
 	case committed:
-		if err := s.confirm(ctx, pg, transactions.confirm, r, res); err != nil {
+		if err := s.confirm(ctx, pg, transactions.confirm, one, res); err != nil {
 			return unasked, err
 		}
 	case running:
@@ -264,22 +275,26 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 // waited for it to be. That wait may have been cut short, by the request to cancel
 // that the end of a context sends or by the end of the session: such a transaction
 // is committed here, and a standby that takes over may not have it.
-func (s *Sink) confirm(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL, r receipt, res *dest.Result) error {
+func (s *Sink) confirm(ctx context.Context, pg *pgconn.PgConn, sql sqltext.SQL, one *doubt, res *dest.Result) error {
 	if sql.Empty() {
 		return nil
 	}
 	res.RoundTrips++
 	err := execute(ctx, pg, sql)
-	switch stateOf(err) {
-	case "42501", "42883": // the role may not, or the server cannot
-		s.log.WarnContext(ctx, "a transaction whose COMMIT was not answered is committed, but a synchronous standby may not have it yet",
-			"table", s.table.String(), "destination", s.db.String(), "transaction", r.xid, "error", err)
+	if err == nil {
 		return nil
 	}
-	if err != nil {
-		return classify(fmt.Errorf("transaction %d is committed, and waits for a synchronous standby: %w", r.xid, err))
+	xid := one.receipt.xid
+	if s.doubts.waiting(one) {
+		res.StandbyWaits++
+		s.log.WarnContext(ctx, "a transaction whose COMMIT was not answered is committed, but a synchronous standby may not have it yet",
+			"table", s.table.String(), "destination", s.db.String(), "transaction", xid, "error", err)
 	}
-	return nil
+	switch stateOf(err) {
+	case "42501", "42883": // the role may not, or the server cannot
+		return nil
+	}
+	return classify(fmt.Errorf("transaction %d is committed, and waits for a synchronous standby: %w", xid, err))
 }
 
 type outcome uint8

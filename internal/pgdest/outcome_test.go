@@ -249,10 +249,12 @@ func TestCommitThatWaitsForAStandbyIsWaitedFor(t *testing.T) {
 	db.Exec(t, "SELECT pg_reload_conf()")
 	for pgtest.Value[string](t, db, "SHOW synchronous_standby_names") == "" {
 	}
+	waits := 0
 	try := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		_, err := s.Write(ctx, numbered(0, 10))
+		res, err := s.Write(ctx, numbered(0, 10))
+		waits += res.StandbyWaits
 		return err
 	}
 	if e := asError(t, try()); e.Class != dest.ClassTransient {
@@ -266,6 +268,9 @@ func TestCommitThatWaitsForAStandbyIsWaitedFor(t *testing.T) {
 		} else if e := asError(t, err); e.Class != dest.ClassTransient {
 			t.Errorf("class %v: %v", e.Class, e)
 		}
+	}
+	if waits != 1 {
+		t.Errorf("%d transactions are said to wait for a standby, want 1", waits)
 	}
 	db.Exec(t, "ALTER SYSTEM RESET synchronous_standby_names")
 	db.Exec(t, "SELECT pg_reload_conf()")
