@@ -298,5 +298,6 @@ func TestAHookMayStopAnotherWriter(t *testing.T) {
 		if s := other.SyncStatus(); stopped != nil || s.State != StateStopped || s.Synced != 1 {
 			t.Errorf("%v, %+v", stopped, s)
 		}
+		abandon(other)
 	})
 }
