@@ -34,14 +34,15 @@ type BatchDBWriter[T any] struct {
 	reduce   *reducer  // nil: every row is written
 	stopping chan struct{}
 
-	turn     chan struct{} // holds one token; who has it owns the fields below, and may be waiting for the database
-	writing  *batch        // taken from rows and not settled, while attempts fail
-	settled  int64         // rows up to here are
-	keys     *failedKeys
-	attempts int       // failed ones in a row, that of NewBatch included
-	run      SyncEvent // what the run under way has done
-	ended    bool
-	stopErr  error
+	turn       chan struct{} // holds one token; who has it owns the fields below, and may be waiting for the database
+	writing    *batch        // taken from rows and not settled, while attempts fail
+	settled    int64         // rows up to here are
+	keys       *failedKeys
+	attempts   int       // failed ones in a row, that of NewBatch included
+	loginAfter time.Time // no Add logs in before, since the server locks accounts
+	run        SyncEvent // what the run under way has done
+	ended      bool
+	stopErr    error
 
 	mu     sync.Mutex      // a leaf, so that neither the counts nor TryAdd ever wait for the database
 	rows   *tuple.Batch    // not being written yet
@@ -117,8 +118,10 @@ func (w *BatchDBWriter[T]) isClosed() bool {
 }
 
 // Add puts one row into the batch. If the batch is full it is written first,
-// with retries until ctx ends while the destination cannot be reached. A nil
-// error means that the row is in the batch, any error that it is not.
+// with retries until ctx ends while the destination cannot be reached. Where a
+// server that locks accounts has refused the login, Add does not ask it again for
+// 15 minutes; ForceSync and Stop do. A nil error means that the row is in the
+// batch, any error that it is not.
 func (w *BatchDBWriter[T]) Add(ctx context.Context, row T) error {
 	s := w.scratch.Get().(*scratch[T])
 	defer s.release(&w.scratch)
@@ -210,8 +213,12 @@ func (w *BatchDBWriter[T]) makeRoom(ctx context.Context) error {
 	w.mu.Lock()
 	full := w.full()
 	w.mu.Unlock()
-	if !full {
+	switch {
+	case !full:
 		return nil
+	case time.Now().Before(w.loginAfter):
+		s := w.SyncStatus()
+		return w.unsynced(s, s.LastError)
 	}
 	return w.sync(ctx, ReasonBatchSize)
 }

@@ -305,3 +305,44 @@ func TestFailuresPage(t *testing.T) {
 		t.Errorf("the last page has %d rows, want 2", len(page))
 	}
 }
+
+// Callers who go on adding rows do not have the account locked: only who asks for
+// it has the login tried again before the pause is over.
+func TestABatchWriterDoesNotTryARefusedLoginOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts, well := 0, false
+		s := &script{write: func(context.Context, []string) error {
+			attempts++
+			if well {
+				return nil
+			}
+			return &dest.Error{Class: dest.ClassTable, Row: -1, SQLState: "28P01", Locks: true, Err: errors.New("wrong password")}
+		}}
+		w := openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true, SyncBatchSize: 1})
+		mustAdd(t, w, newItem(1, "x"))
+		want := func(n int, err error) {
+			t.Helper()
+			if attempts != n || !errors.Is(err, ErrDestination) || !errors.Is(err, ErrUnsynced) || !strings.Contains(err.Error(), "wrong password") {
+				t.Errorf("%d logins, want %d: %v", attempts, n, err)
+			}
+		}
+		want(1, w.Add(t.Context(), newItem(2, "x")))
+		mustAdd(t, w, newItem(2, "x"))
+		for range 3 {
+			want(1, w.Add(t.Context(), newItem(3, "x")))
+			time.Sleep(loginRetryDelay / 4)
+		}
+		want(2, w.ForceSync(t.Context()))
+		time.Sleep(loginRetryDelay - time.Second)
+		want(2, w.Add(t.Context(), newItem(3, "x")))
+		time.Sleep(time.Second)
+		want(3, w.Add(t.Context(), newItem(3, "x")))
+		well = true
+		mustSync(t, w)
+		mustAdd(t, w, newItem(3, "x"), newItem(4, "x"))
+		mustStop(t, w)
+		if s := w.SyncStatus(); s.Synced != s.Total {
+			t.Errorf("%+v", s)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/stage"
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
@@ -42,13 +43,24 @@ func (w *BatchDBWriter[T]) lookAgain(ctx context.Context) {
 	case err == nil:
 		w.recovered()
 	case ctx.Err() == nil:
-		w.attempts++
-		_, _ = w.attemptFailed(err, w.attempts, 0) // the status has it
+		_, _ = w.refused(err, 0) // the status has it
 	}
+}
+
+// refused books one more failed attempt in a row, and returns what attemptFailed
+// does.
+func (w *BatchDBWriter[T]) refused(err error, waiting int64) (time.Duration, error) {
+	w.attempts++
+	delay, public := w.attemptFailed(err, w.attempts, waiting)
+	if dest.AsError(err).Locks {
+		w.loginAfter = time.Now().Add(delay)
+	}
+	return delay, public
 }
 
 // recovered ends a series of failed attempts.
 func (w *BatchDBWriter[T]) recovered() {
+	w.loginAfter = time.Time{}
 	if w.attempts > 0 {
 		w.cfg.Logger.Info("destination is back", "table", w.table.String(), "destination", w.destination, "attempts", w.attempts)
 		w.attempts = 0
@@ -92,8 +104,7 @@ func (w *BatchDBWriter[T]) drain(ctx context.Context, reason Reason) error {
 func (w *BatchDBWriter[T]) attempt(ctx context.Context, upTo int64) (time.Duration, error) {
 	for w.settled < upTo {
 		if w.writing == nil && len(w.failed) >= w.cfg.MaxFailedRows {
-			w.attempts++
-			return w.attemptFailed(tooManyFailed(int64(len(w.failed))), w.attempts, w.SyncStatus().Pending)
+			return w.refused(tooManyFailed(int64(len(w.failed))), w.SyncStatus().Pending)
 		}
 		if w.writing == nil {
 			w.begin()
@@ -104,8 +115,7 @@ func (w *BatchDBWriter[T]) attempt(ctx context.Context, upTo int64) (time.Durati
 			err = w.settle(w.writing)
 		}
 		if err != nil {
-			w.attempts++
-			return w.attemptFailed(err, w.attempts, w.SyncStatus().Pending)
+			return w.refused(err, w.SyncStatus().Pending)
 		}
 	}
 	return 0, nil
