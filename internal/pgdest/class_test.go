@@ -52,7 +52,12 @@ var allStates = map[dest.Class]string{
 func TestClassOfEveryErrorCode(t *testing.T) {
 	for class, states := range allStates {
 		for state := range strings.FieldsSeq(states) {
-			pe := &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: state}
+			pe := &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: state, Detail: "the detail", Hint: "the advice"}
+			for _, e := range []*dest.Error{classifyCopy(pe, "files", 10, nil), classify(pe)} {
+				if text := e.Error(); !strings.Contains(text, "detail: the detail") || !strings.Contains(text, "hint of the server: the advice") {
+					t.Errorf("%s: DETAIL and HINT are lost: %s", state, text)
+				}
+			}
 			e := classifyCopy(fmt.Errorf("wrapped: %w", pe), "files", 10, nil)
 			if e.Class != class || e.Row != -1 || e.SQLState != state {
 				t.Errorf("%s: class %v row %d, want %v", state, e.Class, e.Row, class)

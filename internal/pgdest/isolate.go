@@ -128,7 +128,7 @@ func (s *Sink) readRefused(ctx context.Context, pg *pgconn.PgConn, p *plan, orde
 		}
 		pe := &pgconn.PgError{
 			Severity: "ERROR", SeverityUnlocalized: "ERROR",
-			Code: f[1], Message: f[2], Detail: f[3], ConstraintName: f[4], ColumnName: f[5],
+			Code: f[1], Message: f[2], Detail: f[3], Hint: f[4], ConstraintName: f[5], ColumnName: f[6],
 		}
 		e := classifyCopy(pe, "", 0, p.columns)
 		if !knownState(pe.Code) {

@@ -15,7 +15,7 @@ const (
 	placeColumn  = `"memdbwriter place"`
 	refusedName  = `"memdbwriter refused"`
 	refusedTable = "pg_temp." + refusedName
-	refusedKinds = "isssss" // of refusedSQL
+	refusedKinds = "issssss" // of refusedSQL
 )
 
 // isolateSQL copies rows, of which each has its place in the order of arrival in front, into
@@ -50,13 +50,13 @@ func isolateSQL(m *mover, f form, inOrder bool, hints []string, first int) sqlte
 		sqltext.Const("SET LOCAL client_min_messages = warning"),
 		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ("+placeColumn+" pg_catalog.int4, {}) {}", sqltext.Ident(temp), columnDefs, onCommit(m.temp.brief)),
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
-	detail pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
+	detail pg_catalog.text, hint pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
 		m.copy.sql(source, sqltext.Format(placeColumn+", {}", columns)),
 		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(m, f, source, inOrder, hints, first).String())))
 }
 
 // refusedSQL are the rows that isolateSQL left.
-var refusedSQL = sqltext.Const("SELECT place, code, message, detail, constr, col FROM " + refusedTable)
+var refusedSQL = sqltext.Const("SELECT place, code, message, detail, hint, constr, col FROM " + refusedTable)
 
 // isolateProgram is the PL/pgSQL of isolateSQL. The columns of the table win over
 // variables of the same name, which therefore have names of their own.
@@ -96,6 +96,7 @@ DECLARE
 	"memdbwriter code" pg_catalog.text;
 	"memdbwriter message" pg_catalog.text;
 	"memdbwriter detail" pg_catalog.text;
+	"memdbwriter hint" pg_catalog.text;
 	"memdbwriter constr" pg_catalog.text;
 	"memdbwriter column" pg_catalog.text;
 BEGIN
@@ -135,11 +136,11 @@ BEGIN
 								"memdbwriter stored" := true;
 							EXCEPTION WHEN OTHERS THEN
 								GET STACKED DIAGNOSTICS "memdbwriter code" = RETURNED_SQLSTATE, "memdbwriter message" = MESSAGE_TEXT,
-									"memdbwriter detail" = PG_EXCEPTION_DETAIL, "memdbwriter constr" = CONSTRAINT_NAME, "memdbwriter column" = COLUMN_NAME;
+									"memdbwriter detail" = PG_EXCEPTION_DETAIL, "memdbwriter hint" = PG_EXCEPTION_HINT, "memdbwriter constr" = CONSTRAINT_NAME, "memdbwriter column" = COLUMN_NAME;
 								"memdbwriter again" := {} AND pg_catalog.left("memdbwriter code", 2) OPERATOR(pg_catalog.<>) '22'
 									AND "memdbwriter code" OPERATOR(pg_catalog.<>) '23502' AND "memdbwriter code" OPERATOR(pg_catalog.<>) '23514';
 								INSERT INTO `+refusedTable+` VALUES ("memdbwriter row".`+placeColumn+`, "memdbwriter code", "memdbwriter message",
-									"memdbwriter detail", "memdbwriter constr", "memdbwriter column", "memdbwriter again");
+									"memdbwriter detail", "memdbwriter hint", "memdbwriter constr", "memdbwriter column", "memdbwriter again");
 								IF "memdbwriter again" THEN
 									"memdbwriter left" := pg_catalog.array_prepend("memdbwriter row", "memdbwriter left");
 								END IF;

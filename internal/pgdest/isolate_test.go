@@ -279,3 +279,19 @@ func TestSuspectsAreTriedLast(t *testing.T) {
 		t.Errorf("out of fashion: %+v", res)
 	}
 }
+
+// What the server says beside its message comes with a row that it tells apart.
+func TestHintAndDetailOfARowThatIsToldApart(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, filesDDL+`; CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.size = 2 THEN RAISE 'no' USING DETAIL = 'two is no size', HINT = 'try three'; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER no BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION no()`)
+	s := open(t, db.URL, files())
+	_, refused, err := s.Isolate(context.Background(), batch(row{int64(1), "a", int64(1)}, row{int64(2), "b", int64(2)}, row{int64(3), "c", int64(3)}))
+	if err != nil || len(refused) != 1 {
+		t.Fatal(refused, err)
+	}
+	if text := refused[0].Err.Error(); !strings.Contains(text, "detail: two is no size") || !strings.Contains(text, "hint of the server: try three") {
+		t.Error(text)
+	}
+}
