@@ -2,10 +2,17 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/pgtest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // A table whose key ignores case: of the rows that are one to the database the
@@ -149,4 +156,65 @@ func TestKeyThatIgnoresCaseKeepsTheOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// turningSink has its keys turn out inexact when two batches are on their way.
+// Both are refused.
+type turningSink struct {
+	nullSink
+	mu           sync.Mutex
+	inexact      bool
+	active, most int     // calls at a time, since then
+	firsts       []int64 // the first rows of what was stored
+}
+
+func (s *turningSink) InexactKeys() (names []string, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inexact {
+		names = []string{"id"}
+	}
+	return names, true
+}
+
+func (s *turningSink) Insert(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+	return s.Write(ctx, b)
+}
+
+func (s *turningSink) Write(_ context.Context, b *tuple.Batch) (dest.Result, error) {
+	s.mu.Lock()
+	s.active++
+	s.most = max(s.most, s.active)
+	before := !s.inexact
+	s.mu.Unlock()
+	time.Sleep(time.Second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active--
+	if before {
+		if s.inexact = true; s.active == 0 {
+			s.most = 0
+		}
+		return dest.Result{}, &dest.Error{Class: dest.ClassTransient, Row: -1, Err: errors.New("the table was changed")}
+	}
+	s.firsts = append(s.firsts, b.Rows[0].Seq)
+	return dest.Result{Way: dest.Upsert, RoundTrips: 1}, nil
+}
+
+// Batches that were given up side by side go one at a time, in their order, once
+// their keys are not exact any more.
+func TestBatchesInFlightGoInOrderOnceKeysAreInexact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &turningSink{}
+		w, err := New(t.Context(), itemTable(t), &Destination{scripted{sink}}, Config{SyncBatchSize: 10, SyncWorkers: 3, SyncInterval: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addNames(t, w, 0, 50)
+		time.Sleep(10 * time.Minute)
+		mustStop[item](t, w)
+		if s := w.Stats(); s.Retries == 0 || sink.most != 1 || len(sink.firsts) != 5 || !slices.IsSorted(sink.firsts) {
+			t.Errorf("%d calls at a time, batches from %v: %+v", sink.most, sink.firsts, s)
+		}
+	})
 }

@@ -507,3 +507,59 @@ func TestTouchedColumn(t *testing.T) {
 		}
 	})
 }
+
+// A table whose default takes a number of a sequence is looked at before the
+// first attempt: known rows take none, not even once.
+func TestKnownRowsTakeNoNumberOfTheFirstBatch(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE TABLE files (serial serial, id bigint PRIMARY KEY, name text NOT NULL, size bigint);
+		INSERT INTO files (id, name) SELECT i, 'n' FROM generate_series(1, 10) i`)
+	write(t, open(t, db.URL, files()), row{int64(1), "n", nil}, row{int64(2), "changed", nil})
+	equal(t, db.Rows(t, "SELECT last_value - 10 <= 1 FROM files_serial_seq"), "t")
+	before := db.Rows(t, "SELECT last_value FROM files_serial_seq")
+	write(t, open(t, db.URL, files()), row{int64(1), "n", nil}, row{int64(2), "changed", nil})
+	equal(t, db.Rows(t, "SELECT last_value FROM files_serial_seq"), before...)
+}
+
+// A temporary table of the application is never the one that is written to, not
+// with pg_temp named in front of the path either, nor in its place at the end.
+func TestTemporaryTableOfTheApplicationIsNotTaken(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, filesDDL)
+	for _, path := range []string{"pg_temp, " + db.Schema, db.Schema + ", pg_temp", "pg_temp"} {
+		config, err := pgxpool.ParseConfig(db.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.MaxConns = 1
+		config.ConnConfig.RuntimeParams["search_path"] = path
+		pool, err := pgxpool.NewWithConfig(context.Background(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		if _, err := pool.Exec(context.Background(), "CREATE TEMPORARY TABLE files (id bigint PRIMARY KEY, name text NOT NULL, size bigint)"); err != nil {
+			t.Fatal(err)
+		}
+		bound, err := FromPool(pool).Bind(files(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := bound.(*Sink)
+		if path == "pg_temp" { // there is no other one
+			if e := asError(t, s.Check(context.Background())); e.Class != dest.ClassTable || !strings.Contains(e.Error(), "does not exist") {
+				t.Errorf("class %v: %v", e.Class, e)
+			}
+			continue
+		}
+		check(t, s)
+		for i := range 2 {
+			write(t, s, row{int64(1), path, int64(i)})
+		}
+		equal(t, db.Rows(t, "SELECT name, size FROM files"), path+"|1")
+		var n int
+		if err := pool.QueryRow(context.Background(), "SELECT count(*) FROM pg_temp.files").Scan(&n); err != nil || n != 0 {
+			t.Errorf("%s: %d rows in the application's table, %v", path, n, err)
+		}
+	}
+}
