@@ -218,3 +218,25 @@ func TestBatchesInFlightGoInOrderOnceKeysAreInexact(t *testing.T) {
 		}
 	})
 }
+
+// A row of such a key that sets the guard protects what it wrote from the batches
+// behind it, and from its own batch if it is the first of its key there.
+func TestGuardOfAKeyThatIgnoresCase(t *testing.T) {
+	type guarded struct {
+		Name string `db:"name,key"`
+		N    int64  `db:"n"`
+		Done bool   `db:"done"`
+	}
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		CREATE TABLE guarded (name text COLLATE ci PRIMARY KEY, n bigint, done boolean)`)
+	w := openWriter(t, mustTable[guarded](t, "guarded", Guard("done")), Postgres(db.Pool(t)), Config{})
+	mustAdd(t, w, guarded{"abc", 1, true}, guarded{"ABC", 2, false}, guarded{"x", 1, false}, guarded{"X", 2, true})
+	mustSync(t, w)
+	mustAdd(t, w, guarded{"aBc", 3, false}, guarded{"x", 3, false})
+	mustStop(t, w)
+	if got := fmt.Sprint(db.Rows(t, "SELECT n FROM guarded ORDER BY n")); got != "[1 2]" {
+		t.Errorf("stored %v", got)
+	}
+	wantBalance(t, w.SyncStatus())
+}

@@ -57,7 +57,7 @@ func TestADrainedWriterCostsNextToNothing(t *testing.T) {
 		}
 		time.Sleep(3 * shrinkAfter)
 		synctest.Wait()
-		if held := liveHeap() - heap; held > 256<<10 {
+		if held := liveHeap() - heap; held > 100<<10 {
 			t.Errorf("%d KiB of heap are held by a writer without rows", held>>10)
 		}
 		if s := w.Stats(); s.MemoryBytes > empty+64<<10 {

@@ -80,7 +80,9 @@ func OnConflict(p ConflictPolicy) TableOption { return func(t *dest.Table) { t.P
 // or as superseded if the row that set the guard came in the same batch. A row
 // type that has the column must have it as a bool under the very same name, and
 // not as passive; a row that sets it is written, and protects what it wrote
-// against the rows behind it.
+// against the rows behind it. Where only the database knows which keys are equal
+// (New warns), that holds for the batches behind it, and in its own batch if it
+// is the first of its key there.
 func Guard(column string) TableOption { return func(t *dest.Table) { t.Guard = column } }
 
 // ConflictConstraint names the unique constraint of the destination that tells
