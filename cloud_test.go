@@ -48,7 +48,7 @@ func (s *cloudSink) Write(ctx context.Context, whole *tuple.Batch) (dest.Result,
 		s.mu.Lock()
 		for _, r := range s.earlier {
 			if s.tokens[string(r.Token)] {
-				b = dest.Without(b, r.First, r.Last)
+				b = dest.Without(b, []dest.Receipt{r})
 			}
 		}
 		s.mu.Unlock()

@@ -2,6 +2,7 @@ package memdbwriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -286,6 +287,98 @@ func TestADeathBehindTheCommitDoublesNoRow(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A transaction whose arrival numbers have gaps says nothing of the rows in these:
+// they are other parts of the batch, or failed rows that were not tried again.
+func TestADeathBehindTheCommitLosesNoRowInAGap(t *testing.T) {
+	type reading struct {
+		ID int64           `db:"id"`
+		V  Optional[int64] `db:"v"`
+	}
+	set := func(id int64) reading { return reading{ID: id, V: Optional[int64]{V: id, Set: true}} }
+	for _, c := range []struct {
+		name string
+		rows []reading
+		ddl  string
+		life func(t *testing.T, p *place, w *MemoryDBWriter[reading])
+		dead string // what the process that died has not stored
+	}{
+		{
+			"rows that leave out other columns",
+			[]reading{set(1), {ID: 2}, set(3), {ID: 4}, set(5)},
+			"",
+			func(t *testing.T, _ *place, w *MemoryDBWriter[reading]) { mustSync[reading](t, w) },
+			"DELETE FROM readings WHERE v %s NULL", // whichever part came second
+		},
+		{
+			"some of the failed rows",
+			[]reading{set(1), set(2), set(3), set(4), set(5)},
+			"CREATE TRIGGER shut BEFORE INSERT ON readings WHEN NEW.id < 4 BEGIN SELECT RAISE(ABORT, 'shut'); END",
+			func(t *testing.T, p *place, w *MemoryDBWriter[reading]) {
+				p.exec(t, "DROP TRIGGER shut")
+				if _, err := w.RetryFailed(patient(t), []int64{1, 3}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := sqlitePlace(t)
+			p.exec(t, "CREATE TABLE readings (id bigint NOT NULL, v bigint)")
+			table, err := TableOf[reading]("readings", OnConflict(ConflictInsertOnly))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := Config{CheckpointDir: t.TempDir(), Durability: DurabilityFsync, SyncInterval: time.Hour, FailedRetryDelay: -1}
+			w, err := New(patient(t), table, p.Destination, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustAdd[reading](t, w, c.rows...)
+			if err := w.Persist(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			if c.ddl != "" {
+				p.exec(t, c.ddl)
+				wantError(t, w.ForceSync(patient(t)), ErrRowsFailed)
+			}
+			var left, second string
+			var once sync.Once
+			atStep = func(s string) {
+				if s == "batch committed" {
+					once.Do(func() {
+						left = copyDir(t, cfg.CheckpointDir)
+						second = "IS"
+						if p.query(t, "SELECT v IS NULL FROM readings")[0] == "1" {
+							second = "IS NOT"
+						}
+					})
+				}
+			}
+			t.Cleanup(func() { atStep = nil })
+			c.life(t, p, w)
+			abandon[reading](w)
+			atStep = nil
+			if c.dead != "" {
+				p.exec(t, fmt.Sprintf(c.dead, second))
+			}
+
+			cfg.CheckpointDir = left
+			if w, err = New(patient(t), table, p.Destination, cfg); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
+				t.Fatal(err)
+			}
+			if _, err := w.RetrySyncErrors(patient(t)); err != nil {
+				t.Fatal(err)
+			}
+			mustStop[reading](t, w)
+			wantRows(t, p, "SELECT id FROM readings ORDER BY id", "1", "2", "3", "4", "5")
+		})
 	}
 }
 

@@ -140,10 +140,7 @@ func (s *sink) commit(ctx context.Context, stored *tuple.Batch, answerLost bool)
 		return
 	}
 	token := binary.BigEndian.AppendUint64(nil, uint64(len(s.table.tokens)))
-	var receipts []dest.Receipt
-	for _, run := range stored.Runs() {
-		receipts = append(receipts, dest.Receipts(run, nil, token)...)
-	}
+	receipts := dest.Receipts(stored, nil, token)
 	if s.keep != nil {
 		s.keep(ctx, receipts)
 	}

@@ -69,20 +69,11 @@ func Except(b *tuple.Batch, refused []Refusal) *tuple.Batch {
 	return stored
 }
 
-// Receipts are those of a transaction that stored the rows of b but for
-// the refused ones: no range of sequence numbers has one of these in it, since
-// they may be written again. b must be in arrival order.
+// Receipts are those of a transaction that stored the rows of b but for the refused
+// ones, in arrival order. b must be in arrival order, too.
 func Receipts(b *tuple.Batch, refused []Refusal, token []byte) (receipts []Receipt) {
-	add := func(from, to int) {
-		if from < to {
-			receipts = append(receipts, Receipt{First: b.Rows[from].Seq, Last: b.Rows[to-1].Seq, Token: token})
-		}
+	for _, run := range Except(b, refused).Runs() {
+		receipts = append(receipts, Receipt{First: run.Rows[0].Seq, Last: run.Rows[run.Len()-1].Seq, Token: token})
 	}
-	from := 0
-	for _, r := range refused {
-		add(from, r.Row)
-		from = r.Row + 1
-	}
-	add(from, b.Len())
 	return receipts
 }

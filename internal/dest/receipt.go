@@ -1,6 +1,7 @@
 package dest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -21,27 +22,49 @@ type Recorder interface {
 	Record(earlier []Receipt, keep func(context.Context, []Receipt))
 }
 
-// Receipt names an InsertOnly transaction, or a part of it: one that left out
-// refused rows has a receipt for each range of rows between them.
+// Receipt names an InsertOnly transaction, or a part of it: one whose arrival
+// numbers have gaps has a receipt for each range of them. A row in a gap may be
+// written later, and must not be taken for stored.
 type Receipt struct {
-	// The arrival numbers of the first and the last row. Of the rows with numbers
-	// between them the transaction had all that Write will ever be called with again.
-	First, Last int64
-	Token       []byte // the Sink's own
+	First, Last int64  // the transaction has a row with each arrival number from First to Last
+	Token       []byte // the Sink's own, not empty
 }
 
-// Without returns the rows of b that are not among those from first to last: b
-// itself if no row is. The rows of b must be in arrival order.
-func Without(b *tuple.Batch, first, last int64) *tuple.Batch {
-	from, _ := slices.BinarySearchFunc(b.Rows, first, bySeq)
-	to, found := slices.BinarySearchFunc(b.Rows, last, bySeq)
-	if found {
-		to++
+// ByTransaction groups receipts that lie side by side by their transactions.
+func ByTransaction(receipts []Receipt) (groups [][]Receipt) {
+	for from, to := 0, 0; from < len(receipts); from = to {
+		for to < len(receipts) && bytes.Equal(receipts[to].Token, receipts[from].Token) {
+			to++
+		}
+		groups = append(groups, receipts[from:to:to])
 	}
-	if from >= to {
+	return groups
+}
+
+// Without returns the rows of b that are in none of the receipts: b itself if no
+// row is. The rows of b must be in arrival order.
+func Without(b *tuple.Batch, receipts []Receipt) *tuple.Batch {
+	var in []bool // nil as long as no row is in one
+	for _, r := range receipts {
+		from, _ := slices.BinarySearchFunc(b.Rows, r.First, bySeq)
+		to, _ := slices.BinarySearchFunc(b.Rows, r.Last+1, bySeq)
+		if from < to && in == nil {
+			in = make([]bool, b.Len())
+		}
+		for ; from < to; from++ {
+			in[from] = true
+		}
+	}
+	if in == nil {
 		return b
 	}
-	return &tuple.Batch{Data: b.Data, Rows: slices.Concat(b.Rows[:from], b.Rows[to:])}
+	left := &tuple.Batch{Data: b.Data}
+	for i, row := range b.Rows {
+		if !in[i] {
+			left.Rows = append(left.Rows, row)
+		}
+	}
+	return left
 }
 
 func bySeq(row tuple.Span, seq int64) int {

@@ -10,10 +10,11 @@ import (
 
 // Receipt names a transaction that stores rows which must not be stored twice.
 // It is written before the COMMIT is sent. What became of it is noted with the
-// rows; should that be missing after a crash, the destination can be asked.
+// rows; should that be missing after a crash, the destination can be asked. A
+// transaction whose arrival numbers have gaps has one for each range of them.
 type Receipt struct {
-	First, Last int64 // arrival numbers of its first row and its last
-	Token       []byte
+	First, Last int64  // the transaction has a row with each arrival number from First to Last
+	Token       []byte // not empty
 }
 
 // receipts are those whose outcome is not noted.
@@ -21,11 +22,16 @@ type receipts []Receipt
 
 // add adds some that are not known yet.
 func (r receipts) add(more []Receipt) receipts {
+	type key struct {
+		first, last int64
+		token       string
+	}
+	known := make(map[key]bool, len(r))
+	for _, o := range r {
+		known[key{o.First, o.Last, string(o.Token)}] = true
+	}
 	for _, m := range more {
-		known := slices.ContainsFunc(r, func(o Receipt) bool {
-			return o.First == m.First && o.Last == m.Last && bytes.Equal(o.Token, m.Token)
-		})
-		if !known {
+		if !known[key{m.First, m.Last, string(m.Token)}] {
 			r = append(r, m)
 		}
 	}
@@ -47,14 +53,21 @@ func (r receipts) amend(c *control) receipts {
 	})
 }
 
-// append appends the body of a record.
+// append appends the body of a record. A token that is the one before again is
+// written as an empty one.
 func (r receipts) append(b []byte) []byte {
 	be := binary.BigEndian
 	b = be.AppendUint32(b, uint32(len(r)))
+	var before []byte
 	for _, o := range r {
 		b = be.AppendUint64(b, uint64(o.First))
 		b = be.AppendUint64(b, uint64(o.Last))
+		if bytes.Equal(o.Token, before) {
+			b = appendString(b, "")
+			continue
+		}
 		b = appendString(b, string(o.Token))
+		before = o.Token
 	}
 	return b
 }
@@ -62,11 +75,17 @@ func (r receipts) append(b []byte) []byte {
 func decodeReceipts(body []byte) (receipts, error) {
 	r := reader{b: body}
 	var all receipts
+	var before []byte
 	for n := r.count(8 + 8 + 4); n > 0; n-- {
-		o := Receipt{First: r.int64(), Last: r.int64(), Token: bytes.Clone(r.string())}
-		if r.failed || o.First <= 0 || o.Last < o.First || o.Last > tuple.MaxSeq {
+		o := Receipt{First: r.int64(), Last: r.int64()}
+		token := r.string()
+		if r.failed || o.First <= 0 || o.Last < o.First || o.Last > tuple.MaxSeq || len(token) > 0 && bytes.Equal(token, before) {
 			return nil, errBody
 		}
+		if len(token) > 0 {
+			before = bytes.Clone(token)
+		}
+		o.Token = before
 		all = append(all, o)
 	}
 	if !r.done() {

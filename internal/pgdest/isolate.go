@@ -156,8 +156,8 @@ func (s *Sink) commit(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, re
 	res.RoundTrips++
 	err = execute(ctx, pg, sqltext.Const("COMMIT"))
 	if err != nil && (pg.IsClosed() || unknownOutcome(err)) {
-		for _, one := range receipts {
-			s.doubts.add(&doubt{first: one.First, last: one.Last, n: int(one.Last - one.First + 1), receipt: r})
+		if len(receipts) > 0 {
+			s.doubts.add(&doubt{rows: receipts, receipt: r})
 		}
 		return fmt.Errorf("it is not known whether the batch got in, which is found out before it is written again: %w", err)
 	}

@@ -1,7 +1,6 @@
 package pgdest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,11 +57,18 @@ type receipt struct {
 // doubt is an insert-only transaction of which it is not known whether its rows
 // got in, or known that they did, while they may be written again.
 type doubt struct {
-	first, last int64 // its rows
-	n           int   // how many; 0 if it is another process's, which knew
-	receipt     receipt
-	answer      outcome // guarded by doubts.mu
-	waits       bool    // that it is not on a standby yet has been told; guarded by doubts.mu
+	rows    []dest.Receipt // in arrival order
+	receipt receipt
+	answer  outcome // guarded by doubts.mu
+	waits   bool    // that it is not on a standby yet has been told; guarded by doubts.mu
+}
+
+// count is how many rows it has.
+func (one *doubt) count() (n int64) {
+	for _, r := range one.rows {
+		n += r.Last - r.First + 1
+	}
+	return n
 }
 
 // doubts are those of a Sink.
@@ -76,7 +82,7 @@ func (d *doubts) about(b *tuple.Batch) (some []*doubt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.all {
-		if dest.Without(b, one.first, one.last) != b {
+		if dest.Without(b, one.rows) != b {
 			some = append(some, one)
 		}
 	}
@@ -117,8 +123,9 @@ func (d *doubts) waiting(one *doubt) bool {
 func (d *doubts) stored(b *tuple.Batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first, last := b.Rows[0].Seq, b.Rows[b.Len()-1].Seq
-	d.all = slices.DeleteFunc(d.all, func(one *doubt) bool { return first <= one.first && one.last <= last })
+	d.all = slices.DeleteFunc(d.all, func(one *doubt) bool {
+		return int64(b.Len()-dest.Without(b, one.rows).Len()) == one.count()
+	})
 }
 
 var _ dest.Recorder = (*Sink)(nil)
@@ -127,12 +134,12 @@ var _ dest.Recorder = (*Sink)(nil)
 // the log, and taken for the receipt of a transaction that nobody can ask for.
 func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
 	s.keep = keep
-	for _, e := range earlier {
-		one := &doubt{first: e.First, last: e.Last}
+	for _, rows := range dest.ByTransaction(earlier) {
+		one := &doubt{rows: rows}
 		var err error
-		if one.receipt, err = parseToken(e.Token); err != nil {
+		if one.receipt, err = parseToken(rows[0].Token); err != nil {
 			s.log.Error("a commit token on the disk is damaged or forged: its transaction cannot be asked for", "table", s.table.String(),
-				"destination", s.db.String(), "first", e.First, "last", e.Last, "error", err)
+				"destination", s.db.String(), "first", rows[0].First, "last", rows[len(rows)-1].Last, "error", err)
 		}
 		s.doubts.add(one)
 	}
@@ -189,7 +196,7 @@ func (s *Sink) insert(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tuple.
 	}
 	_, err := s.runOnce(ctx, pg, p, p.direct, start{create: true, begun: begun}, b, encoded, res)
 	if err != nil && (pg.IsClosed() || unknownOutcome(err)) {
-		s.doubts.add(&doubt{first: b.Rows[0].Seq, last: b.Rows[b.Len()-1].Seq, n: b.Len(), receipt: r})
+		s.doubts.add(&doubt{rows: dest.Receipts(b, nil, nil), receipt: r})
 		err = fmt.Errorf("it is not known whether the batch got in, which is found out before it is written again: %w", err)
 	}
 	if err != nil {
@@ -218,7 +225,8 @@ func unknownOutcome(err error) bool {
 // what became of earlier attempts to write them where that is not known.
 func (s *Sink) missing(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, res *dest.Result) (*tuple.Batch, error) {
 	for _, one := range slices.Backward(s.doubts.about(b)) { // the newest is the likeliest to be in
-		if dest.Without(b, one.first, one.last) == b {
+		left := dest.Without(b, one.rows)
+		if left == b {
 			continue
 		}
 		answer := s.doubts.answer(one)
@@ -230,7 +238,7 @@ func (s *Sink) missing(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, r
 			s.doubts.answered(one, answer)
 		}
 		if answer == committed {
-			b = dest.Without(b, one.first, one.last)
+			b = left
 		}
 	}
 	return b, nil
@@ -261,7 +269,7 @@ func (s *Sink) ask(ctx context.Context, pg *pgconn.PgConn, one *doubt, res *dest
 	case unknown:
 		attrs := []any{
 			"table", s.table.String(), "destination", s.db.String(),
-			"rows", cmp.Or(int64(one.n), one.last-one.first+1), "first", one.first, "last", one.last,
+			"rows", one.count(), "first", one.rows[0].First, "last", one.rows[len(one.rows)-1].Last,
 		}
 		if r.xid != 0 {
 			attrs = append(attrs, "condition", transactions.rows(r.xid))

@@ -416,15 +416,17 @@ func TestRowsInDoubtComeAgainInOtherBatches(t *testing.T) {
 	lose(t, s, proxy, faultproxy.Answer, some(3, 5, 7))
 	lose(t, s, proxy, faultproxy.Answer, some(20, 21))
 	want("3 5 7 20 21")
+	insist(t, s, some(2, 4, 6, 8)) // none of the transaction, though their numbers are in its gaps and around it
+	want("2 3 4 5 6 7 8 20 21")
 	_, err := s.Write(t.Context(), some(1, 3, 5, 7, -9, 11))
 	if e := asError(t, err); e.Class != dest.ClassRow || e.Row != 4 {
 		t.Errorf("row %d of class %v: %v", e.Row, e.Class, e)
 	}
-	want("3 5 7 20 21")
+	want("2 3 4 5 6 7 8 20 21")
 	insist(t, s, some(1, 3, 5))
-	want("1 3 5 7 20 21")
+	want("1 2 3 4 5 6 7 8 20 21")
 	insist(t, s, some(7, 11, 12, 20, 21, 22))
-	want("1 3 5 7 11 12 20 21 22")
+	want("1 2 3 4 5 6 7 8 11 12 20 21 22")
 	if n := len(s.doubts.all); n != 1 { // that about 3 to 7 lies in neither batch
 		t.Errorf("%d transactions are remembered", n)
 	}

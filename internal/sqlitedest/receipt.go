@@ -107,13 +107,13 @@ func (s *sink) leaveReceipt(ctx context.Context, c *sql.Conn, b *tuple.Batch, re
 
 // missing returns the rows of b that no earlier transaction has stored.
 func (s *sink) missing(ctx context.Context, c *sql.Conn, b *tuple.Batch) (*tuple.Batch, error) {
-	for _, d := range s.receipts.doubts {
-		left := dest.Without(b, d.First, d.Last)
+	for _, d := range dest.ByTransaction(s.receipts.doubts) {
+		left := dest.Without(b, d)
 		if left == b {
 			continue
 		}
 		var n int
-		if err := c.QueryRowContext(ctx, findReceipt, d.Token).Scan(&n); err != nil {
+		if err := c.QueryRowContext(ctx, findReceipt, d[0].Token).Scan(&n); err != nil {
 			return b, fmt.Errorf("look for an earlier transaction in %s: %w", receiptTable, err)
 		}
 		if n > 0 {
