@@ -43,6 +43,8 @@ type dialect struct {
 	// exactKeys: text of another collation than "C" may be compared without
 	// case, as a schema says, so a key that is made here has that one.
 	exactKeys bool
+	// inherits: other tables may inherit from one, and are looked at with it.
+	inherits bool
 	// transactions: what became of one.
 	transactions transactions
 	// tellsPID: a client knows its session by the number that the server's own
@@ -90,6 +92,7 @@ var postgres = &dialect{
 	deterministic: sqltext.Const("co.collisdeterministic"),
 
 	computes: true,
+	inherits: true,
 	tellsPID: true,
 	restores: true,
 	programs: sqltext.Const("EXISTS (SELECT 1 FROM pg_catalog.pg_language WHERE lanname" + eq + "'plpgsql'" +

@@ -40,8 +40,9 @@ const (
 // deferred are violated in the end, all is done again with immediate ones.
 //
 // inOrder is for rows of which it is not known which are of one key: none is
-// written after one that came later, and each alone, since a statement updates no
-// row twice.
+// written after one that came later, and each by a statement of its own, in blocks
+// too: a statement updates no row twice, and leaves out a row that is as the
+// stored one was before it began.
 func isolateSQL(m *mover, f form, inOrder bool, hints []string, first int) sqltext.SQL {
 	columnDefs, columns := m.bareColumns(), m.columns()
 	temp := tempName(m.s, sqltext.Format(placeColumn+", {}", columnDefs))
@@ -73,10 +74,10 @@ func isolateProgram(m *mover, f form, source sqltext.SQL, inOrder bool, hints []
 	}
 	one := store(sqltext.Format(`(SELECT {}) AS n`, sqltext.Join(", ", fields...)))
 	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, m.columns()))
-	before, again := part, sqltext.Const("true")
+	again := sqltext.Const("true")
 	if inOrder {
 		again = sqltext.Const("false")
-		before = sqltext.Format(`FOREACH "memdbwriter row" IN ARRAY "memdbwriter part" LOOP {}; END LOOP`, one)
+		part = sqltext.Format(`FOREACH "memdbwriter row" IN ARRAY "memdbwriter part" LOOP {}; END LOOP`, one)
 	}
 	return sqltext.Format(`#variable_conflict use_column
 DECLARE
@@ -169,5 +170,5 @@ BEGIN
 		END;
 	END LOOP;
 END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(m.s, source, hints),
-		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, again, before, sqltext.Int(isolateRows))
+		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, again, part, sqltext.Int(isolateRows))
 }

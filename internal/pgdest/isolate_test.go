@@ -117,6 +117,21 @@ func TestIsolateInTheOrderOfArrival(t *testing.T) {
 	equal(t, db.Rows(t, "SELECT id FROM people WHERE code = 99"), "6")
 }
 
+// Of rows whose keys only the database knows to be equal the last one is stored,
+// also if it is what was stored before: in a block without a bad row, too.
+func TestIsolateKeepsAChangeBack(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, `CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE keyed (k citext PRIMARY KEY, v text NOT NULL CHECK (v <> 'bad')); INSERT INTO keyed VALUES ('a', 'x')`)
+	s := open(t, db.URL, keyValue(tuple.Text))
+	rows := []row{{"A", "y"}, {"a", "x"}}
+	for i := range isolateRows {
+		rows = append(rows, row{fmt.Sprint("k", i), "good"})
+	}
+	rows[len(rows)-1][1] = "bad"
+	equal(t, []string{isolate(t, s, batch(rows...))}, fmt.Sprintf("%d:row:23514:", len(rows)-1))
+	equal(t, db.Rows(t, "SELECT v FROM keyed WHERE k = 'a'"), "x")
+}
+
 // Constraints that are deferred are found before COMMIT; two rows that refer to
 // each other get in.
 func TestIsolateWithDeferredConstraints(t *testing.T) {

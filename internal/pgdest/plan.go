@@ -198,9 +198,10 @@ func (p *plan) setUpserts(m *mover, f form) {
 	}
 	form, many, manyLast := f.sql, f.many, lastNew
 	last := f.last
-	if many == nil {
+	if many == nil || s.rowSecurity { // UPDATE passes over rows that a policy keeps from it, and says nothing
 		many, manyLast = form, f.last
 	}
+	first := many
 	if s.triggers {
 		// What a trigger does with a row is seen in the row that is inserted;
 		// and of the rows that are left, those that were not written were
@@ -208,12 +209,12 @@ func (p *plan) setUpserts(m *mover, f form) {
 		form = func(m *mover, source sqltext.SQL) []statement {
 			return append([]statement{m.dropUnchanged()}, f.sql(m, source)...)
 		}
-		many, last, manyLast = form, lastNothing, lastNothing
+		first, many, last, manyLast = f.sql, form, lastNothing, lastNothing
 	}
 	p.few = m.way(guarded(form(m, m.source())), last)
 	p.many = m.way(guarded(many(m, m.source())), manyLast)
 	a := &mover{t: t, s: s, temp: newTemporary(t, s, true), copy: m.copy}
-	p.any = a.way(guarded(a.inArrivalOrder(many)), lastNothing)
+	p.any = a.way(guarded(a.inArrivalOrder(first, many)), lastNothing)
 	p.any.counted = true
 }
 
@@ -241,6 +242,9 @@ func inexactKeys(t *dest.Table, s *shape) (names []string) {
 func exactKey(c dest.Column, s *shape) bool {
 	got := s.columns[c.Name]
 	whole := c.Type == tuple.Bool || c.Type == tuple.Int2 || c.Type == tuple.Int4 || c.Type == tuple.Int8
+	if got.enum {
+		return c.Type == tuple.Text
+	}
 	switch got.typ.OID {
 	case pgtype.BoolOID:
 		return c.Type == tuple.Bool

@@ -58,6 +58,9 @@ type column struct {
 	insert     bool   // privileges of the user
 	read       bool
 	update     bool
+	enum       bool
+	// part is how the column is compared where no index says it.
+	part keyPart
 }
 
 // always is the identity of a column that takes the program's values only if a
@@ -83,12 +86,21 @@ func (k uniqueKey) partial() bool { return k.predicate != "" }
 // keyPart is how an index compares a column.
 type keyPart struct {
 	equal, less   sqltext.SQL // operators, with their schemas
-	collate       sqltext.SQL // empty for the default collation
+	collate       sqltext.SQL // empty for a type without one
 	deterministic bool        // texts are equal only if their bytes are
 }
 
 // relation is the quoted name of the table as it was found.
 func (s *shape) relation() sqltext.SQL { return sqltext.Name(s.schema, s.name) }
+
+// own is the table as a statement looks at its rows: without those of tables that
+// inherit from it, to which no index of this one belongs.
+func (s *shape) own() sqltext.SQL {
+	if s.dialect.inherits && s.kind == "r" {
+		return sqltext.Format("ONLY {}", s.relation())
+	}
+	return s.relation()
+}
 
 // keysOn returns the plain unique indexes on exactly these columns. ON CONFLICT takes
 // all of them, and fails if one is deferrable.
@@ -115,14 +127,17 @@ func (s *shape) takesNumbers(t *dest.Table) bool {
 }
 
 // deterministic tells whether texts of the column are equal only if their bytes
-// are, to every unique index.
+// are, to every unique index; without one, as for a view, to the column.
 func (s *shape) deterministic(column string) bool {
+	indexed := false
 	for _, k := range s.keys {
-		if part, ok := k.parts[column]; ok && !part.deterministic {
+		part, ok := k.parts[column]
+		if ok && !part.deterministic {
 			return false
 		}
+		indexed = indexed || ok
 	}
-	return true
+	return indexed || s.columns[column].part.deterministic
 }
 
 // inPrimaryKey tells whether a column is part of the primary key.
@@ -133,7 +148,7 @@ func (s *shape) inPrimaryKey(name string) bool {
 // What the catalogue's answers are made of.
 const (
 	relationKinds = "osssbbssbbbbs"
-	columnKinds   = "ssoibssbbsbioobbbbb"
+	columnKinds   = "ssoibssbbsbioobbbbbbbss"
 	keyKinds      = "isbbsobbbs"
 	partKinds     = "oissssbssb"
 	factKinds     = "ss"
@@ -218,11 +233,15 @@ func (s *shape) setRelation(r record) {
 }
 
 func readColumn(r record) (name string, c column) {
+	part := keyPart{equal: sqltext.Const(eq), less: sqltext.Const(lt), deterministic: r.is(20)}
+	if !part.deterministic {
+		part.collate = sqltext.Format(" COLLATE {}", sqltext.Name(r[21], r[22]))
+	}
 	return r[0], column{
 		declared:   r[1],
 		typ:        transcode.Type{OID: r.oid(2), Mod: int32(r.int(3)), Name: r[1], Text: r.is(4), Parts: r.is(18)},
 		typeSchema: r[5], typeName: r[6], notNull: r.is(7), defaulted: r.is(8), identity: r[9], generated: r.is(10),
 		number: r.int(11), typeOID: r.oid(12), collation: r.oid(13), sequence: r.is(14) || r[9] != "",
-		insert: r.is(15), read: r.is(16), update: r.is(17),
+		insert: r.is(15), read: r.is(16), update: r.is(17), enum: r.is(19), part: part,
 	}
 }

@@ -65,11 +65,13 @@ func catalogueSQL(schema, name string, d *dialect) sqltext.SQL {
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
 			pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-			t.typtype`+eq+`ANY ('{c,r,m}') OR t.typcategory`+eq+`'A'
+			t.typtype`+eq+`ANY ('{c,r,m}') OR t.typcategory`+eq+`'A', t.typtype`+eq+`'e',
+			COALESCE({}, true), cn.nspname, co.collname
 		FROM {} JOIN pg_catalog.pg_attribute a ON a.attrelid`+eq+`c.oid
 			JOIN chain d ON d.attnum`+eq+`a.attnum JOIN pg_catalog.pg_type t ON t.oid`+eq+`d.typ AND t.typtype`+ne+`'d'
 			JOIN pg_catalog.pg_namespace tn ON tn.oid`+eq+`t.typnamespace
-		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, from)
+			LEFT JOIN pg_catalog.pg_collation co ON co.oid`+eq+`a.attcollation LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid`+eq+`co.collnamespace
+		ORDER BY a.attnum`, d.hasDefault, from, d.identity, d.generated, d.deterministic, from)
 
 	// Upserts find a row by the plain ones, which are on columns and on every
 	// row. indkey also lists the INCLUDE columns, behind the key.
@@ -84,7 +86,7 @@ func catalogueSQL(schema, name string, d *dialect) sqltext.SQL {
 	// family for the type that it is made for, which the types of the column
 	// are read as.
 	parts := sqltext.Format(`SELECT k.indexrelid, k.attnum, en.nspname, eo.oprname, ln.nspname, lo.oprname,
-			COALESCE(k.collation`+gt+`0 AND co.collname`+ne+`'default', false), cn.nspname, co.collname, COALESCE({}, true)
+			COALESCE(k.collation`+gt+`0, false), cn.nspname, co.collname, COALESCE({}, true)
 		FROM (SELECT i.indexrelid, i.indkey[i.n] AS attnum, i.indclass[i.n] AS class, i.indcollation[i.n] AS collation, i.n
 			FROM (SELECT x.indexrelid, x.indkey, x.indclass, x.indcollation,
 					pg_catalog.generate_series(0, x.indnkeyatts OPERATOR(pg_catalog.-) 1) AS n

@@ -60,6 +60,7 @@ func TestKeysThatTheDatabaseHoldsEqual(t *testing.T) {
 		"domain":       {typ: "dom", keys: []any{"x", "X"}, more: "CREATE DOMAIN dom AS citext"},
 		"ordinary":     {typ: "text", keys: []any{"x"}},
 		"upper bound":  {typ: "varchar(3)", keys: []any{"abc"}},
+		"enum":         {typ: "mood", keys: []any{"sad"}, more: "CREATE TYPE mood AS ENUM ('sad')"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, policy := range []dest.Policy{dest.Update, dest.Ignore} {
@@ -187,6 +188,80 @@ func TestManyRowsOfOneKey(t *testing.T) {
 		t.Errorf("%+v, from %v", res, before)
 	}
 	equal(t, db.Rows(t, "TABLE days"), "2001-09-09|0|499")
+}
+
+// Rows whose keys only the database knows to be equal leave what they would if
+// they were written one by one, whichever of them has a say.
+func TestRowsOfOneKeyAreAsIfWrittenOneByOne(t *testing.T) {
+	const trigger = `; CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+		CREATE TRIGGER keep BEFORE INSERT OR UPDATE ON keyed FOR EACH ROW EXECUTE FUNCTION keep()`
+	guarded := &dest.Table{Name: "keyed", Keys: 1, Guard: "done", Columns: []dest.Column{col("k", tuple.Text), col("v", tuple.Text), col("done", tuple.Bool, "null")}}
+	born := &dest.Table{Name: "keyed", Keys: 1, Columns: []dest.Column{col("k", tuple.Text), col("v", tuple.Text), col("done", tuple.Bool, "insertonly", "null")}}
+	server := pgtest.Start(t)
+	server.Open(t).Exec(t, "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog")
+	for name, c := range map[string]struct {
+		more  string
+		table *dest.Table
+		rows  []row
+		want  string
+	}{
+		"guard set on the way":     {table: guarded, rows: []row{{"a", "1", false}, {"A", "2", true}, {"a", "3", nil}, {"A", "4", true}}, want: "A|2|t"},
+		"guard never set":          {table: guarded, rows: []row{{"a", "1", nil}, {"A", "2", false}, {"a", "3", nil}}, want: "a|3|NULL"},
+		"guard set by the first":   {table: guarded, rows: []row{{"A", "1", true}, {"a", "2", false}}, want: "A|1|t"},
+		"insert-only column":       {table: born, rows: []row{{"A", "2", true}, {"a", "1", false}}, want: "A|1|t"},
+		"and a trigger":            {table: born, more: trigger, rows: []row{{"A", "2", true}, {"a", "1", false}}, want: "A|1|t"},
+		"guard, and a trigger":     {table: guarded, more: trigger, rows: []row{{"a", "1", false}, {"A", "2", true}, {"a", "3", nil}}, want: "A|2|t"},
+		"a trigger, and one there": {table: born, more: "; INSERT INTO keyed VALUES ('a', '1')" + trigger, rows: []row{{"A", "2", true}, {"a", "1", false}}, want: "a|1|NULL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := server.Open(t)
+			db.Exec(t, "CREATE TABLE keyed (k citext PRIMARY KEY, v text NOT NULL, done boolean)"+c.more)
+			s := open(t, db.URL, c.table)
+			check(t, s)
+			s.choice.conflicted()
+			if res := write(t, s, c.rows...); res.Superseded != len(c.rows)-1 || res.Skipped != 0 {
+				t.Errorf("%+v", res)
+			}
+			got := db.Rows(t, "SELECT k, v, done FROM keyed")
+			if !strings.EqualFold(got[0], c.want) { // an upsert leaves the key as it was inserted
+				t.Errorf("stored %v, want %s", got, c.want)
+			}
+			if res := write(t, s, row(append(row{"a"}, strings.Split(got[0], "|")[1], nil))); c.table == born && (res.Skipped != 0 || res.Superseded != 0) {
+				t.Errorf("a row that is unchanged: %+v", res)
+			}
+		})
+	}
+}
+
+// Keys are equal by the collation of the index, also where that is the database's
+// own and not the column's; and those of a view by the collation that it shows.
+func TestCollationsOfKeys(t *testing.T) {
+	server := pgtest.Start(t)
+	const ci = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); "
+	t.Run("index", func(t *testing.T) {
+		db := server.Open(t)
+		db.Exec(t, ci+`CREATE TABLE keyed (k text COLLATE ci NOT NULL, v text NOT NULL);
+			CREATE UNIQUE INDEX ON keyed (k COLLATE "default"); INSERT INTO keyed VALUES ('a', '0'), ('b', '0')`)
+		s := open(t, db.URL, keyValue(tuple.Text))
+		write(t, s, row{"B", "1"}, row{"b", "1"})
+		write(t, s, row{"A", "0"}, row{"b", "2"})
+		equal(t, db.Rows(t, `SELECT k, v FROM keyed ORDER BY k COLLATE "C"`), "A|0", "B|1", "a|0", "b|2")
+	})
+	t.Run("view", func(t *testing.T) {
+		db := server.Open(t)
+		db.Exec(t, ci+`CREATE TABLE base (k text COLLATE ci PRIMARY KEY, v text NOT NULL); CREATE VIEW keyed AS SELECT * FROM base`)
+		s := open(t, db.URL, keyValue(tuple.Text))
+		check(t, s)
+		if dest.ExactKeys(s) {
+			t.Error("keys that differ in case are taken for different ones")
+		}
+		b := batch(row{"a", "2"}, row{"A", "1"})
+		b.Rows[0].Seq, b.Rows[1].Seq = 2, 1
+		if _, err := s.Write(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, db.Rows(t, "SELECT v FROM keyed"), "2")
+	})
 }
 
 // Every change is seen, also one that the type's equality does not see.
@@ -339,9 +414,10 @@ func TestRowSecurity(t *testing.T) {
 	withPlainRole(t, server)
 	for _, policy := range []dest.Policy{dest.Update, dest.InsertOnly} {
 		db := server.Open(t)
-		db.Exec(t, "GRANT ALL ON SCHEMA "+db.Schema+" TO plain; "+filesDDL+`; INSERT INTO files VALUES (99, 'hidden', -1);
+		db.Exec(t, "GRANT ALL ON SCHEMA "+db.Schema+" TO plain; "+filesDDL+`; INSERT INTO files VALUES (99, 'hidden', -1), (98, 'locked', 1);
 			GRANT ALL ON files TO plain; ALTER TABLE files ENABLE ROW LEVEL SECURITY;
-			CREATE POLICY p ON files USING (size > 0) WITH CHECK (size > 0)`)
+			CREATE POLICY p ON files USING (size > 0) WITH CHECK (size > 0);
+			CREATE POLICY kept ON files AS RESTRICTIVE FOR UPDATE USING (name <> 'locked') WITH CHECK (true)`)
 		table := files()
 		if table.Policy = policy; policy == dest.InsertOnly {
 			table.Keys = 0
@@ -353,6 +429,10 @@ func TestRowSecurity(t *testing.T) {
 			write(t, s, row{int64(1), "b", int64(2)})
 			if e := refused(t, s, row{int64(99), "b", int64(2)}); e.Class != dest.ClassRow {
 				t.Errorf("a row that the policy hides: class %v: %v", e.Class, e)
+			}
+			write(t, s, row{int64(1), "c", int64(2)}) // from here on most rows change
+			if e := refused(t, s, row{int64(1), "d", int64(2)}, row{int64(98), "d", int64(2)}); e.Class != dest.ClassRow {
+				t.Errorf("a row that the policy shows and keeps from updates: class %v: %v", e.Class, e)
 			}
 		}
 		if e := refused(t, s, row{int64(2), "b", int64(-2)}); e.Class != dest.ClassRow {

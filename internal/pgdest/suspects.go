@@ -84,7 +84,7 @@ func suspectsFirst(s *shape, source sqltext.SQL, hints []string) sqltext.SQL {
 	for i, name := range hints {
 		names[i] = sqltext.Literal(name)
 	}
-	table := sqltext.Literal(s.relation().String())
+	table, own := sqltext.Literal(s.relation().String()), sqltext.Literal(s.own().String())
 	return sqltext.Format(`BEGIN
 				"memdbwriter message" := pg_catalog.current_setting('search_path');
 				PERFORM pg_catalog.set_config('search_path', '', true);
@@ -120,6 +120,6 @@ func suspectsFirst(s *shape, source sqltext.SQL, hints []string) sqltext.SQL {
 			EXCEPTION WHEN OTHERS THEN
 				NULL;
 			END;`,
-		table, sqltext.Join(", ", names...), table, sqltext.Join(", ", names...), table,
+		table, sqltext.Join(", ", names...), own, sqltext.Join(", ", names...), table,
 		sqltext.Literal(source.String()), sqltext.Literal(source.String()), sqltext.Int(isolateRows))
 }

@@ -64,7 +64,7 @@ func (m *mover) part(c dest.Column) keyPart {
 			return part
 		}
 	}
-	return keyPart{equal: sqltext.Const(eq), less: sqltext.Const(lt), deterministic: true}
+	return m.s.columns[c.Name].part
 }
 
 // match is the condition that the keys of t and n are equal.
@@ -172,7 +172,7 @@ func (m *mover) values() sqltext.SQL {
 // condition. OFFSET 0 keeps the server from making a join of it, for which it
 // may read the whole table: the row is looked up in the index.
 func (m *mover) absent(condition sqltext.SQL) sqltext.SQL {
-	table := m.s.relation()
+	table := m.s.own()
 	if m.t.Where != "" { // rows beyond the predicate may have the key, too
 		table = sqltext.Format("(SELECT * FROM {} WHERE {})", table, sqltext.Program(m.t.Where))
 	}
@@ -244,7 +244,7 @@ func updateThenInsert(m *mover, source sqltext.SQL) []statement {
 }
 
 func (m *mover) update(source sqltext.SQL) sqltext.SQL {
-	return sqltext.Format("UPDATE {} AS t SET {} FROM {} WHERE {} AND {}", m.s.relation(), m.set(m.value), source, m.match(), m.due(m.value))
+	return sqltext.Format("UPDATE {} AS t SET {} FROM {} WHERE {} AND {}", m.s.own(), m.set(m.value), source, m.match(), m.due(m.value))
 }
 
 // dropUnchanged takes the rows that need not be written out of n, where it has
@@ -275,27 +275,42 @@ func (m *mover) firsts() sqltext.SQL {
 }
 
 // dropReplaced leaves each key in n once, by the database's own equality: with
-// the row that came last or, if known keys are ignored, first.
+// the row that came last or, if known keys are ignored, first. The first one that
+// sets the guard keeps those behind it away.
 func (m *mover) dropReplaced() statement {
-	direction := sqltext.Const(" DESC")
-	if m.t.Policy == dest.Ignore {
-		direction = sqltext.Const("")
-	}
 	seq := sqltext.Ident(m.temp.position)
-	return statement{sqltext.Format("DELETE FROM {} AS d WHERE NOT (d.{}"+eq+"ANY (SELECT DISTINCT ON ({}) n.{} FROM {} ORDER BY {}, n.{}{}))",
-		m.temp.source(), seq, m.keyList(false), seq, m.source(), m.keyList(true), seq, direction), superseded}
+	order := sqltext.Format("n.{} DESC", seq)
+	switch guard, ok := m.ownGuard(); {
+	case m.t.Policy == dest.Ignore:
+		order = sqltext.Format("n.{}", seq)
+	case ok:
+		order = sqltext.Format("{} IS TRUE DESC, CASE WHEN {} THEN n.{} ELSE OPERATOR(pg_catalog.-) n.{} END", guard, guard, seq, seq)
+	}
+	return statement{sqltext.Format("DELETE FROM {} AS d WHERE NOT (d.{}"+eq+"ANY (SELECT DISTINCT ON ({}) n.{} FROM {} ORDER BY {}, {}))",
+		m.temp.source(), seq, m.keyList(false), seq, m.source(), m.keyList(true), order), superseded}
+}
+
+// ownGuard is the guard in a row of n, if an update sets it.
+func (m *mover) ownGuard() (guard sqltext.SQL, ok bool) {
+	set, _ := m.updated()
+	i := slices.IndexFunc(set, func(c dest.Column) bool { return m.t.Guard != "" && c.Name == m.t.Guard })
+	if i < 0 {
+		return sqltext.SQL{}, false
+	}
+	return m.value(set[i]), true
 }
 
 // inArrivalOrder puts in front of a form what makes any batch one that has each
-// key once. Where the oldest row of a key has a say, it is written first.
-func (m *mover) inArrivalOrder(form func(m *mover, source sqltext.SQL) []statement) []statement {
+// key once. Where the oldest row of a key has a say, it is written first, by
+// a form that leaves n as it is.
+func (m *mover) inArrivalOrder(first, form func(m *mover, source sqltext.SQL) []statement) []statement {
 	var all []statement
 	oldest := m.t.Guard != ""
 	for _, c := range m.t.Columns {
 		oldest = oldest || c.InsertOnly
 	}
 	if oldest && m.t.Policy == dest.Update {
-		for _, s := range form(m, m.firsts()) {
+		for _, s := range first(m, m.firsts()) {
 			all = append(all, statement{sql: s.sql})
 		}
 	}
