@@ -120,7 +120,8 @@ function show(r) {
   span = samples.length > 1 ? Math.max(60, age()) : 60;
   charts.forEach(draw);
   $('retry').hidden = $('discard').hidden = !r.actions;
-  $('retry').disabled = $('discard').disabled = working || !s.failed;
+  seen = s.failed;
+  $('retry').disabled = $('discard').disabled = working || !seen;
   if (s.failed !== listed.count || s.retries !== listed.retries) failed(s.failed, s.retries);
 }
 let shownRuns = '';
@@ -138,8 +139,10 @@ function runs(all) {
 }
 
 // Failed rows. Their values are fetched only when asked for.
-let values = false, working = false;
+let values = false, working = false, seen = 0;
 const listed = { count: -1, retries: -1 };
+// What the last action was answered with, until the number of failed rows changes.
+let said = { text: '', count: -1 };
 // brief leaves out what a row does not say.
 function brief(row) {
   let v;
@@ -149,9 +152,11 @@ function brief(row) {
 }
 async function failed(count, retries) {
   listed.count = count; listed.retries = retries;
+  if (said.count < 0) said.count = count;
+  if (said.count !== count) said.text = '';
   if (!count) {
     $('failedtable').hidden = true; $('values').hidden = true;
-    text('failednote', 'The database has rejected no row that is kept.');
+    text('failednote', said.text || 'The database has rejected no row that is kept.');
     return;
   }
   let r;
@@ -160,7 +165,7 @@ async function failed(count, retries) {
   } catch (e) { listed.count = -1; return; } // the next tick says so and tries again
   $('values').hidden = false;
   $('failedtable').hidden = !r.rows.length;
-  text('failednote', r.error || (count > r.rows.length ? 'The first ' + number(r.rows.length) + ' of ' + number(count) + '.' : ''));
+  text('failednote', r.error || said.text || (count > r.rows.length ? 'The first ' + number(r.rows.length) + ' of ' + number(count) + '.' : ''));
   $('failedrows').replaceChildren(...r.rows.map(f => {
     const tr = element('tr');
     const what = values ? f.key + '\n' + f.error + '\n' + brief(f.row) : 'hidden';
@@ -178,23 +183,24 @@ $('values').addEventListener('click', () => {
 async function act(what, count) {
   working = true;
   $('retry').disabled = $('discard').disabled = true;
+  let answer;
   try {
-    const answer = await fetch(what + '?count=' + count, { method: 'POST' });
-    text('failednote', (await answer.text()).trim());
-  } catch (e) { text('failednote', 'No answer: ' + e.message); }
+    answer = (await (await fetch(what + '?count=' + count, { method: 'POST' })).text()).trim();
+  } catch (e) { answer = 'No answer: ' + e.message; }
   working = false;
-  const note = $('failednote').textContent;
+  said = { text: answer, count: -1 };
   listed.count = -1;
   await tick();
-  text('failednote', note);
 }
-$('retry').addEventListener('click', () => act('retry', listed.count));
+let asked = 0; // what the question was about
+$('retry').addEventListener('click', () => act('retry', seen));
 $('discard').addEventListener('click', () => {
-  text('confirmtext', number(listed.count) + ' failed rows are given up for good. They are counted as discarded and are in no database.');
+  asked = seen;
+  text('confirmtext', number(asked) + ' failed rows are given up for good. They are counted as discarded and are in no database.');
   $('confirm').showModal();
 });
 $('keep').addEventListener('click', () => $('confirm').close());
-$('really').addEventListener('click', () => { $('confirm').close(); act('discard', listed.count); });
+$('really').addEventListener('click', () => { $('confirm').close(); act('discard', asked); });
 
 async function tick() {
   const since = samples.length ? samples[samples.length - 1].t : 0;
