@@ -223,7 +223,7 @@ func TestStatementTimeoutPasses(t *testing.T) {
 	db := pgtest.Open(t)
 	db.Exec(t, filesDDL+";"+linesDDL)
 	for _, table := range []*dest.Table{files(), lines()} {
-		s := open(t, db.URL+"&statement_timeout=300ms", table)
+		s := open(t, db.URL+"&statement_timeout=1s", table)
 		check(t, s)
 		tx, err := db.Pool(t).Begin(context.Background())
 		if err != nil {
