@@ -222,6 +222,13 @@ func (d *disk) amend(gone []int64, again []stage.Failure) {
 	}
 }
 
+// discard notes that failed rows were given up.
+func (d *disk) discard(gone []int64) {
+	if d != nil {
+		_ = d.journal.Discard(gone) // as above
+	}
+}
+
 // noteJournal is called when the journal begins to lack something, or has
 // everything again.
 func (d *disk) noteJournal(j *journal.Writer) {

@@ -344,9 +344,10 @@ func (s *syncer) discardFailed(which selection) (discarded int64, err error) {
 		if len(gone) == 0 {
 			continue
 		}
-		if err := s.amend(gone, nil); err != nil {
+		if err := s.store.Amend(gone, nil); err != nil {
 			return discarded, err
 		}
+		s.disk.discard(gone)
 		s.failed.update(nil, gone)
 		n := int64(len(gone))
 		s.front.settle(settlement{discarded: n, resolved: n})

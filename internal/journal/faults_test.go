@@ -241,3 +241,44 @@ func TestRecordsThatCannotBeWrittenReplaceEachOther(t *testing.T) {
 		t.Errorf("%d bytes for two failed rows", f.Bytes)
 	}
 }
+
+// The first thing that is written when the disk works again voids what is older: row 4
+// was never written, and rows from before it must not come back without it.
+func TestAMarkThatCouldNotBeWrittenComesBeforeRows(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, durable(fs))
+	must(t, w.Append(rows(1, 3)))
+	must(t, w.Sync(ctx))
+	fail.set(faultfs.Write, syscall.ENOSPC)
+	for _, err := range []error{w.Append(rows(4, 4)), w.Settle(4, nil)} {
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	fail.set(faultfs.Write, nil)
+	must(t, w.Append(rows(5, 5)))
+	replay(t, config(fs.Copy())).want(t, []int64{5})
+}
+
+// A segment that could be neither made nor removed does not stand for those that an
+// fsync lost.
+func TestWhatAnFsyncLostStaysUntilASegmentRepeatsIt(t *testing.T) {
+	fs, fail := faulty()
+	w := open(t, durable(fs))
+	must(t, w.Append(rows(1, 3)))
+	must(t, w.Settle(3, []journal.Failure{failure(2)}))
+	fail.set(faultfs.Sync, syscall.EIO)
+	if err := w.Sync(ctx); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	fail.set(faultfs.Write, syscall.EIO)
+	fail.set(faultfs.Remove, syscall.EIO)
+	if err := w.Settle(3, nil); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	fail.set(faultfs.Remove, nil)
+	if err := w.Settle(3, nil); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	replay(t, config(fs.Copy())).want(t, nil, 2)
+}

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/memdbwriter/memdbwriter/internal/tuple"
@@ -53,6 +54,22 @@ func (r receipts) amend(c *control) receipts {
 	})
 }
 
+// discard leaves out those of failed rows of which none is left. Whether a
+// transaction has stored the others is still to be asked.
+func (r receipts) discard(settled int64, live func(seq int64) bool) receipts {
+	return slices.DeleteFunc(r, func(o Receipt) bool {
+		if o.Last > settled {
+			return false
+		}
+		for seq := o.First; seq <= o.Last; seq++ {
+			if live(seq) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // append appends the body of a record. A token that is the one before again is
 // written as an empty one.
 func (r receipts) append(b []byte) []byte {
@@ -94,7 +111,8 @@ func decodeReceipts(body []byte) (receipts, error) {
 	return all, nil
 }
 
-// Receipts writes receipts. When it returns nil, the operating system has them.
+// Receipts writes receipts, behind what could not be written before. When it returns
+// nil, the operating system has them.
 func (w *Writer) Receipts(some []Receipt) error {
 	w.mu.Lock()
 	defer w.unlock()
@@ -105,8 +123,12 @@ func (w *Writer) Receipts(some []Receipt) error {
 	for i := range some {
 		some[i].Token = bytes.Clone(some[i].Token)
 	}
+	err := w.catchUp()
 	w.receipts = w.receipts.add(some)
-	return w.noted("write a receipt", w.writeReceipts(some))
+	if err != nil {
+		some = w.receipts // some of them may be owing
+	}
+	return w.noted("write a receipt", errors.Join(err, w.writeReceipts(some)))
 }
 
 // writeReceipts writes some, or notes that they could not be written.
@@ -118,7 +140,8 @@ func (w *Writer) writeReceipts(some receipts) error {
 		return err
 	}
 	if w.current == before {
-		if err := w.write(receiptsKind, w.settled); err != nil {
+		// Not what is settled by now: failures among that may not be written yet.
+		if err := w.write(receiptsKind, w.marked); err != nil {
 			return err
 		}
 	} // else the new segment has begun with them

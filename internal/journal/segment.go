@@ -180,7 +180,7 @@ func (w *Writer) make(s *segment, b []byte) error {
 	err = errors.Join(fmt.Errorf("write %s: %w", s.path, err), f.Close())
 	if removeErr := w.cfg.FS.Remove(s.path); removeErr != nil {
 		err = errors.Join(err, removeErr)
-		s.size = 0 // nothing that can be relied on
+		s.size, s.void = 0, true // nothing that can be relied on
 		w.segments = append(w.segments, s)
 	}
 	return err

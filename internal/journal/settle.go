@@ -40,7 +40,7 @@ func (w *Writer) Settle(upTo int64, failed []Failure) error {
 }
 
 // Amend notes that failed rows are gone, because they are stored now or a newer
-// row is, and what others are now that have failed again or of which a newer row
+// row is (see Discard for those that somebody gave up), and what others are now that have failed again or of which a newer row
 // has taken a part. It is called when nothing waits that came before them. Errors
 // are those of Settle.
 func (w *Writer) Amend(gone []int64, again []Failure) error {
@@ -63,6 +63,39 @@ func (w *Writer) Amend(gone []int64, again []Failure) error {
 	err := w.control(c)
 	w.prune()
 	return w.noted("amend", err)
+}
+
+// Discard notes that failed rows are gone, because somebody gave them up. Unlike
+// Amend it says nothing of a transaction that tries them again with others. Errors
+// are those of Settle.
+func (w *Writer) Discard(gone []int64) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	w.settled = max(w.settled, slices.Max(gone))
+	err := w.control(&control{settled: w.settled, gone: gone})
+	w.receipts = w.receipts.discard(w.settled, w.isLive)
+	w.prune()
+	return w.noted("discard", err)
+}
+
+// isLive reports whether a row is a failed one.
+func (w *Writer) isLive(seq int64) bool {
+	for _, e := range slices.Backward(w.backlog) {
+		switch {
+		case slices.Contains(e.gone, seq):
+			return false
+		case slices.ContainsFunc(e.failed, func(f Failure) bool { return f.Seq == seq }):
+			return true
+		}
+	}
+	_, live := w.failed[seq]
+	return live
 }
 
 func (w *Writer) noted(what string, err error) error {
@@ -177,9 +210,9 @@ func (w *Writer) writeControl(c *control) error {
 		return err
 	}
 	w.marked = max(w.marked, c.settled)
-	// Whoever reads that a row is gone takes the receipts around it for ended,
-	// though some may be of later attempts to store the others.
-	w.owing = w.owing || len(c.gone) > 0
+	// Whoever reads that a row is gone or has failed takes the receipts around it
+	// for ended, though some may be of later attempts.
+	w.owing = w.owing || len(c.gone)+len(c.failed) > 0
 	w.refer(w.current, c, w.current.size-int64(len(w.buf)))
 	return nil
 }

@@ -223,6 +223,7 @@ func (w *Writer) lose(err error) {
 		}
 	}
 	w.current, w.marked = nil, 0
+	w.owing = w.owing || len(w.receipts) > 0
 	w.last = w.durableRow
 	w.mergeBacklog(0)
 }

@@ -109,6 +109,11 @@ func (w *Writer) Append(b *tuple.Batch) error {
 	if first > w.wanted() {
 		return w.missing(first - 1)
 	}
+	// A mark that could not be written comes first: else rows from before it would be
+	// recovered, without the newer ones that the journal never had.
+	if err := w.catchUp(); err != nil {
+		return err
+	}
 	if err := w.rows(b); err != nil {
 		w.failure = fmt.Errorf("append to journal: %w", err)
 		return w.failure
