@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -179,3 +180,30 @@ func TestFailedRowsAreLeftAlone(t *testing.T) {
 type enabled struct{ slog.Handler }
 
 func (enabled) Enabled(context.Context, slog.Level) bool { return true }
+
+// A run that is over leaves a batch in flight to the next one. Failed rows that are
+// tried again between the two wait for it, and do not have it sent a second time.
+func TestTryingAgainDoesNotSendWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inFlight, most atomic.Int64
+		s := &script{write: func(ctx context.Context, names []string) error {
+			most.Store(max(most.Load(), inFlight.Add(1)))
+			defer inFlight.Add(-1)
+			time.Sleep(300 * time.Millisecond)
+			return refuseBad(ctx, names)
+		}}
+		w := scriptedWriter(t, s, Config{SyncBatchSize: 1, SyncInterval: time.Hour, FailedRetryDelay: 100 * time.Millisecond})
+		mustAdd[item](t, w, newItem(0, badName))
+		addNames(t, w, 1, 40)
+		time.Sleep(time.Minute)
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d batches of the only worker were in flight at once", n)
+		}
+		stored := s.names()
+		slices.Sort(stored)
+		if len(slices.Compact(slices.Clone(stored))) != len(stored) {
+			t.Errorf("rows were sent twice: %v", stored)
+		}
+		abandon[item](w)
+	})
+}

@@ -14,6 +14,18 @@ import (
 // it called (runtime.Goexit): it is unknown, as that of a lost connection.
 var errGoroutineEnded = errors.New("a hook or a function of the pool ended the goroutine that wrote the batch")
 
+// apart runs f, which calls what a user has given, in a goroutine of its own, and
+// sends its error: what ends that goroutine ends no other.
+func apart(f func() error) <-chan error {
+	outcome := make(chan error, 1)
+	go func() {
+		err := errGoroutineEnded
+		defer func() { outcome <- err }()
+		err = f()
+	}()
+	return outcome
+}
+
 // writeBatch makes one attempt to write a batch, between the hooks that want to
 // know.
 // The outcome is that of flush.run.

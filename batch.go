@@ -20,7 +20,8 @@ import (
 // MemoryDBWriter. Make it with NewBatch, and call Stop when done. All methods
 // are safe for concurrent use: while one of them writes, rows go into the next
 // batch, and who finds that full, or wants to write too, waits for its turn.
-// OnSync has a goroutine while it is called, and so has Stop.
+// OnSync has a goroutine while it is called, and so have Stop, a look at the
+// destination, and failed rows that are tried again.
 //
 // SyncStatus.State is what the last call has found: where nobody calls, nobody
 // looks. A ForceSync without rows looks at a destination that was away.
@@ -291,7 +292,9 @@ func (w *BatchDBWriter[T]) stop(ctx context.Context) error {
 	}
 	w.tally.stop()
 	w.noteState()
-	return w.left(w.SyncStatus(), fmt.Errorf("%w: %w", errHangs, ended(ctx)))
+	err := w.left(w.SyncStatus(), fmt.Errorf("%w: %w", errHangs, ended(ctx)))
+	noteEnd(err, "")
+	return err
 }
 
 // left is the error of a Stop that does not wait any longer.

@@ -119,15 +119,18 @@ func (c *core) attemptFailed(err error, n int, waiting int64) (time.Duration, er
 
 // look finds out whether the destination is back, when no row is there that could
 // show it.
-func (c *core) look(ctx context.Context) (err error) {
+func (c *core) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.SyncTimeout)
 	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.tally.panics.survived("the destination", p)
-		}
-	}()
-	if err = c.sink.Check(ctx); err != nil {
+	err := <-apart(func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = c.tally.panics.survived("the destination", p)
+			}
+		}()
+		return c.sink.Check(ctx)
+	})
+	if err != nil {
 		c.tally.refused(err, dest.Result{RoundTrips: 1})
 	}
 	return err

@@ -160,12 +160,17 @@ func (e *engine) forceSync(ctx context.Context) error {
 	if err := e.awake(); err != nil && e.status().Pending > 0 {
 		return e.unsynced(e.status(), err)
 	}
-	upTo, err := e.drain(ctx, ReasonForce)
+	within, cancel := e.untilPause(ctx)
+	defer cancel()
+	upTo, err := e.drain(within, ReasonForce)
 	switch {
 	case err == nil:
 		return e.failed(upTo)
 	case errors.Is(err, ErrStopped):
 		return ErrStopped
+	}
+	if pause := pausedCause(within); pause != nil {
+		return e.pausedAnswer(pause)
 	}
 	return e.unsynced(e.status(), err)
 }
@@ -251,16 +256,13 @@ func (e *engine) retryFailed(ctx context.Context, which selection) (stored int64
 	if which.none() {
 		return 0, nil
 	}
-	within, cancel := e.within(ctx)
-	defer cancel()
-	page := &retriedPage{last: which.before()}
-	for first := true; first || page.more && page.last < which.last(); first = false {
+	for page := (&retriedPage{last: which.before(), more: true}); page.more && page.last < which.last(); {
 		if err := e.awake(); err != nil {
-			return stored, e.unsynced(e.status(), err)
+			return stored, e.pausedAnswer(err)
 		}
 		next := &retriedPage{after: page.last, upTo: page.upTo, due: which.has}
-		if err := e.call(within, func() { e.syncer.retryFailed(within, next) }); err != nil {
-			return stored, e.callError(ctx, err)
+		if err := e.retryPage(ctx, next); err != nil {
+			return stored, err
 		}
 		page = next
 		stored += page.stored
@@ -271,8 +273,38 @@ func (e *engine) retryFailed(ctx context.Context, which selection) (stored int64
 	return stored, e.failedOf(which)
 }
 
+// retryPage has the syncer try a page of failed rows again. A pause is answered;
+// what is being sent then is finished, as a batch in flight is, whatever becomes of
+// ctx.
+func (e *engine) retryPage(ctx context.Context, p *retriedPage) error {
+	stopping, cancelStopping := e.within(ctx)
+	defer cancelStopping()
+	within, cancel := e.untilPause(stopping)
+	defer cancel()
+	err := e.call(within, func() {
+		sending, cancel := e.within(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(within, func() {
+			if pausedCause(within) == nil {
+				cancel()
+			}
+		})()
+		e.syncer.retryFailed(sending, p)
+	})
+	if err == nil {
+		return nil
+	}
+	if pause := pausedCause(within); pause != nil {
+		return e.pausedAnswer(pause)
+	}
+	return e.callError(ctx, err)
+}
+
 // retryError says why failed rows were not tried.
 func (e *engine) retryError(ctx context.Context, err error) error {
+	if pause, ok := err.(*pausedError); ok {
+		return e.pausedAnswer(pause)
+	}
 	public := e.destinationError(dest.AsError(err))
 	switch {
 	case ctx.Err() != nil:

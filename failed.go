@@ -200,7 +200,7 @@ type retried struct {
 // error, which says why it is not complete.
 func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stage.Failure, earlier func(int64) (stage.Failure, error)) (retried, error) {
 	know := func(ctx context.Context) (dest.Result, error) { return dest.Result{}, dest.KnowKeys(ctx, c.sink) }
-	if _, err := c.newFlush().within(ctx, know); err != nil {
+	if err := <-apart(func() error { _, err := c.newFlush().within(ctx, know); return err }); err != nil {
 		return retried{}, err
 	}
 	b := &batch{}
@@ -216,7 +216,7 @@ func (c *core) retry(ctx context.Context, r *reducer, k *failedKeys, page []stag
 		// the keys. So these go in as new rows, the newest first, or not at all.
 		b.flush.newestFirst()
 	}
-	err := c.writeBatch(ctx, b)
+	err := <-apart(func() error { return c.writeBatch(ctx, b) })
 	c.logFailed(b.flush.failed)
 
 	j, judgeErr := k.judge(b.flush, earlier)
@@ -284,7 +284,8 @@ type retriedPage struct {
 }
 
 // retryFailed tries the next failed rows once. What is under way is finished
-// first, since newer rows among it may be stored already.
+// first, since newer rows among it may be stored already. During a pause nothing
+// is sent, and the page has ErrPaused.
 func (s *syncer) retryFailed(ctx context.Context, p *retriedPage) {
 	if p.err = s.finish(ctx); p.err != nil {
 		return

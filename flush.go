@@ -251,6 +251,7 @@ func (f *flush) write(ctx context.Context, part *tuple.Batch) (refused []dest.Re
 	f.way = costlier(f.way, wayNames[res.Way])
 	f.skipped += int64(res.Skipped)
 	f.dropped += int64(res.Superseded)
+	f.storedRows -= int64(res.Superseded)
 	return refused, nil
 }
 

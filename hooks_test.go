@@ -15,6 +15,7 @@ import (
 
 	"github.com/memdbwriter/memdbwriter/internal/dest"
 	"github.com/memdbwriter/memdbwriter/internal/sqlitedest"
+	"github.com/memdbwriter/memdbwriter/internal/tuple"
 )
 
 // recorder is a hook that keeps what it is told.
@@ -428,4 +429,99 @@ func TestBatchFiguresOfDestinations(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// goexits is a hook that ends the goroutine of the n-th attempt, before or after it.
+type goexits struct{ before, after, starts, ends int }
+
+func (g *goexits) OnBatchStart(ctx context.Context, _ BatchStart) context.Context {
+	if g.starts++; g.starts == g.before {
+		runtime.Goexit()
+	}
+	return ctx
+}
+
+func (g *goexits) OnBatchEnd(context.Context, BatchEnd) {
+	if g.ends++; g.ends == g.after {
+		runtime.Goexit()
+	}
+}
+
+// A hook that ends its goroutine while failed rows are tried again, as t.FailNow
+// does, ends that attempt and nothing else, and what the attempt has stored counts.
+func TestAHookThatEndsTheGoroutineOfARetry(t *testing.T) {
+	for _, h := range []goexits{{before: 2}, {after: 2}} {
+		eachWriter(t, func(t *testing.T, open func(*script, Config) Writer[item]) {
+			hook, s := h, &script{write: refuseBad}
+			w := open(s, Config{FailedRetryDelay: -1, SyncInterval: time.Second, Hooks: []Hook{&hook}})
+			mustAdd(t, w, newItem(1, badName))
+			wantError(t, w.ForceSync(t.Context()), ErrRowsFailed)
+			s.write = nil
+			hook.starts, hook.ends = 1, 1
+			if _, err := w.RetrySyncErrors(patient(t)); !errors.Is(err, errGoroutineEnded) {
+				t.Errorf("RetrySyncErrors: %v", err)
+			}
+			if st, stored := w.SyncStatus(), int64(len(s.stored())); st.Synced != stored || st.Failed != 1-stored || (h.after > 0) != (stored == 1) {
+				t.Errorf("%d rows are stored, %+v", stored, st)
+			}
+			mustAdd(t, w, newItem(2, "x"))
+			if err := w.ForceSync(patient(t)); err != nil && !errors.Is(err, ErrRowsFailed) {
+				t.Error(err)
+			}
+			if _, err := w.RetrySyncErrors(patient(t)); err != nil {
+				t.Error(err)
+			}
+			mustStop(t, w)
+			if got := len(s.stored()); got != 2 {
+				t.Errorf("%d batches stored", got)
+			}
+		})
+	}
+}
+
+// So does what ends the goroutine in which it is looked whether the destination is
+// back.
+func TestALookWhoseGoroutineEnds(t *testing.T) {
+	eachWriter(t, func(t *testing.T, open func(*script, Config) Writer[item]) {
+		looks := 0
+		w := open(&script{check: func() error {
+			switch looks++; looks {
+			case 1:
+				return &dest.Error{Class: dest.ClassTransient, Row: -1, Err: errors.New("away")}
+			case 2:
+				runtime.Goexit()
+			}
+			return nil
+		}}, Config{})
+		for range 2 {
+			time.Sleep(time.Minute)
+			if err := w.ForceSync(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if st := w.SyncStatus(); looks != 3 || st.State != StateOK {
+			t.Errorf("looked %d times, %+v", looks, st)
+		}
+		mustStop(t, w)
+	})
+}
+
+// overruled is a destination that takes other rows of their keys for some.
+type overruled struct{ script }
+
+func (o *overruled) Write(ctx context.Context, b *tuple.Batch) (dest.Result, error) {
+	res, err := o.script.Write(ctx, b)
+	res.Superseded = 2
+	return res, err
+}
+
+// What an attempt has stored are the rows that the destination has because of it.
+func TestBatchEndDoesNotCountWhatTheDestinationDropped(t *testing.T) {
+	hook := &recorder{}
+	w := openWriter(t, itemTable(t), &Destination{scripted{&overruled{}}}, Config{DisableMemoryDB: true, Hooks: []Hook{hook}})
+	mustAdd(t, w, newItem(1, "x"), newItem(2, "x"), newItem(3, "x"))
+	mustSync(t, w)
+	if end := hook.ends[0]; end.Stored != 1 || w.SyncStatus().Synced != 1 {
+		t.Errorf("%+v, %+v", end, w.SyncStatus())
+	}
 }

@@ -62,9 +62,9 @@ func (e *engine) shutDown(ctx context.Context, leave bool) {
 	defer close(e.stopped)
 	e.front.close()
 	e.endCalls(ErrStopped)
-	e.resume()
 	err := errLeft
 	if !leave {
+		e.resume()
 		_, err = e.drain(ctx, ReasonStop)
 	}
 	e.end(errEnded)

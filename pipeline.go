@@ -19,27 +19,44 @@ import (
 //
 //	staging table -> ready -> flying -> landed -> settled
 
-// relaunch goes on with what an earlier failure has left in flight.
-func (s *syncer) relaunch(ctx context.Context) {
-	for _, b := range s.flying {
-		b.outcome = nil // of an earlier run
+// finish moves what is in flight, or was left there by an earlier failure. During
+// a pause that ends with ErrPaused, and sends nothing.
+func (s *syncer) finish(ctx context.Context) error {
+	if err := s.tally.awake(); err != nil {
+		return err
 	}
+	if err := s.move(ctx, &SyncEvent{}, goal{finish: true}); err != nil {
+		return err
+	}
+	return s.tally.awake()
 }
 
-// finish moves what an earlier failure has left in flight.
-func (s *syncer) finish(ctx context.Context) error {
-	s.relaunch(ctx)
-	return s.move(ctx, &SyncEvent{}, goal{finish: true})
+// inFlight reports whether a goroutine has a batch, or one has come back that is
+// not settled.
+func (s *syncer) inFlight() bool {
+	return len(s.landed) > 0 || slices.ContainsFunc(s.flying, func(b *batch) bool { return b.outcome != nil })
+}
+
+// ground waits for the goroutines of the batches that fly. The batches stay, with
+// their progress.
+func (s *syncer) ground() {
+	for _, b := range s.flying {
+		if b.outcome != nil {
+			<-b.outcome
+			b.outcome = nil
+		}
+	}
 }
 
 // move flushes and settles batches: those in flight, then those that are wanted.
 // It returns when the run is over, perhaps with batches in flight, or with an
 // error and no goroutine left. After an error what has not been settled stays
-// where it is, with its progress.
+// where it is, with its progress. The error is a *pausedError if a pause keeps
+// back what an earlier failure has left.
 func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 	defer func() {
 		if err != nil {
-			s.air.Wait()
+			s.ground()
 			s.serve()
 		}
 	}()
@@ -62,7 +79,12 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 		}
 		var outcome <-chan error
 		if len(s.flying) > 0 {
-			outcome = s.flying[0].outcome
+			if outcome = s.flying[0].outcome; outcome == nil { // for a pause, unless that has just ended
+				if err := s.tally.awake(); err != nil {
+					return err
+				}
+				continue
+			}
 		} else if s.call != nil {
 			s.serve()
 			continue
@@ -75,7 +97,7 @@ func (s *syncer) move(ctx context.Context, ev *SyncEvent, g goal) (err error) {
 		}
 		select {
 		case err := <-outcome:
-			if err != nil {
+			if s.flying[0].outcome = nil; err != nil {
 				return err
 			}
 			s.landed = append(s.landed, s.flying[0])
@@ -122,6 +144,9 @@ func (s *syncer) topUp(ctx context.Context, g goal) error {
 			}
 		}
 		if len(s.flying) >= s.cfg.SyncWorkers || s.collides(s.ready) || len(s.flying) > 0 && !dest.ExactKeys(s.sink) {
+			return nil
+		}
+		if s.tally.awake() != nil { // since it was loaded, which waits for the disk
 			return nil
 		}
 		s.launch(ctx, s.ready)
@@ -196,8 +221,11 @@ func (s *syncer) collides(b *batch) bool {
 }
 
 // launchAll launches the batches that no goroutine has: all of them, unless
-// their keys may be equal without being the same bytes.
+// their keys may be equal without being the same bytes, and none during a pause.
 func (s *syncer) launchAll(ctx context.Context) {
+	if s.tally.awake() != nil {
+		return
+	}
 	for i, b := range s.flying {
 		if b.outcome == nil && (i == 0 || dest.ExactKeys(s.sink)) {
 			s.launch(ctx, b)
@@ -207,14 +235,9 @@ func (s *syncer) launchAll(ctx context.Context) {
 
 // launch has the batch flushed by a goroutine, which move waits for.
 func (s *syncer) launch(ctx context.Context, b *batch) {
-	outcome := make(chan error, 1)
-	b.outcome, b.run, b.reason = outcome, s.runNumber, s.runReason
+	b.run, b.reason = s.runNumber, s.runReason
 	s.disk.askAhead()
-	s.air.Go(func() {
-		err := errGoroutineEnded
-		defer func() { outcome <- err }()
-		err = s.writeBatch(ctx, b)
-	})
+	b.outcome = apart(func() error { return s.writeBatch(ctx, b) })
 }
 
 // settle takes the first of the landed batches out of the staging table and

@@ -1,6 +1,7 @@
 package memdbwriter
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"time"
@@ -209,6 +210,8 @@ type tally struct {
 	diskFailed                   condition // disk is not nil
 	paused                       condition // nothing is sent
 	pauseReason                  string
+	untilPause                   context.Context // see pausing; beginPause ends it
+	beginPause                   context.CancelCauseFunc
 	lastSync, lastErrorAt        time.Time
 	lastCheckpoint               time.Time
 	checkpoints, checkpointBytes int64
@@ -242,11 +245,13 @@ func (c *condition) set(on bool) {
 
 func newTally() *tally {
 	now := time.Now()
-	return &tally{
+	t := &tally{
 		started: now, since: now, state: StateOK,
 		runs: map[Reason]int64{}, runTime: map[Reason]time.Duration{}, refusals: map[string]int64{},
 		pace: pace{over: 10 * time.Second},
 	}
+	t.untilPause, t.beginPause = context.WithCancelCause(context.Background())
+	return t
 }
 
 // setState sets the state. A writer that is stopped stays so, also when a call
@@ -369,6 +374,7 @@ func (t *tally) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopped = time.Now()
+	t.endPause()
 }
 
 // setDisk notes what is wrong with the disk, nil if nothing is.
@@ -428,9 +434,11 @@ func (t *tally) status(s SyncStatus, full condition) SyncStatus {
 
 // stats fills in the figures that are not in the ledger.
 func (t *tally) stats() Stats {
+	panics, lastPanic := t.panics.stats()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := Stats{
+		Panics: panics, LastPanic: lastPanic,
 		Checkpoints: t.checkpoints, CheckpointBytes: t.checkpointBytes, CheckpointTime: t.checkpointTime,
 		Batches: t.batches, DirectBatches: t.direct, PassBatches: t.pass,
 		Refusals: maps.Clone(t.refusals), Times: t.times,
@@ -438,7 +446,6 @@ func (t *tally) stats() Stats {
 		Runs: map[Reason]int64{}, RunTime: map[Reason]time.Duration{},
 		Uptime: time.Since(t.started),
 	}
-	s.Panics, s.LastPanic = t.panics.stats()
 	if !t.stopped.IsZero() {
 		s.Uptime = t.stopped.Sub(t.started)
 	}

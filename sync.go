@@ -3,7 +3,6 @@ package memdbwriter
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,7 +81,6 @@ type syncer struct {
 	loaded   int64    // the last row in any of them
 	underway int64    // the bytes of all of them
 	spare    []*batch
-	air      sync.WaitGroup // the goroutines of the flying batches
 	failed   *failedKeys
 	attempts int    // failed ones in a row
 	held     bool   // the disk made the last of them fail
@@ -149,12 +147,8 @@ func (s *syncer) loop(ctx context.Context) {
 // during a pause nothing is.
 func (s *syncer) next(ctx context.Context) (Reason, bool) {
 	for ctx.Err() == nil {
-		pause := s.tally.awake()
-		if pause != nil {
-			s.waiters.giveUpForced(pause)
-		}
-		failing := s.attempts > 0 && pause == nil
-		if reason, due := s.due(); due && s.attempts == 0 && pause == nil {
+		failing := func() bool { return s.attempts > 0 && s.tally.awake() == nil }
+		if reason, due := s.due(); due && s.attempts == 0 {
 			return reason, true
 		}
 		s.setInterval()
@@ -162,19 +156,19 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 		case <-ctx.Done():
 		case <-s.waiters.asked:
 			s.waiters.notify(s.settled, nil)
-			if failing && s.waiters.highest() > s.settled {
+			if failing() && s.waiters.highest() > s.settled {
 				return s.waiters.reason(), true
 			}
 		case <-s.turned:
-			if s.attempts > 0 && s.tally.awake() == nil {
+			if failing() || len(s.flying) > 0 && s.tally.awake() == nil {
 				return ReasonRetry, true
 			}
 		case <-s.retrying.C:
-			if failing {
+			if failing() {
 				return ReasonRetry, true
 			}
 		case <-s.again.C:
-			if s.tryAgain(ctx) && failing {
+			if s.tryAgain(ctx) && failing() {
 				return ReasonRetry, true
 			}
 		case <-s.interval.C:
@@ -182,7 +176,7 @@ func (s *syncer) next(ctx context.Context) (Reason, bool) {
 			s.logLimit()
 		case call := <-s.calls:
 			call()
-			if failing { // what kept it from going on may be mended
+			if failing() { // what kept it from going on may be mended
 				return ReasonRetry, true
 			}
 		case <-s.stagedReady:
@@ -234,7 +228,6 @@ func (s *syncer) fullBatch(after int64) bool {
 // nothing in flight.
 func (s *syncer) runs(ctx context.Context, reason Reason) error {
 	s.beginRun(reason)
-	s.relaunch(ctx)
 	for {
 		var more bool
 		var err error
@@ -264,16 +257,22 @@ func (s *syncer) run(ctx context.Context, reason Reason) (next Reason, more bool
 	s.cfg.Logger.Debug("sync started", "table", s.table.String(), "reason", string(reason), "waiting", s.front.waiting())
 	upTo := s.goalOf(ctx, reason)
 	if reason == ReasonRetry && s.quiet() && upTo <= s.settled {
-		if err = s.look(ctx); err == nil {
+		if err = s.tally.awake(); err == nil {
+			err = s.look(ctx)
+		}
+		if err == nil {
 			s.recovered()
 		}
 	} else {
 		err = s.move(ctx, &ev, goal{upTo: upTo, until: start.Add(runTime)})
 	}
+	if _, paused := err.(*pausedError); paused { // what it keeps back is no failure
+		err = nil
+	}
 	s.waiters.notify(s.settled, nil)
 	if err == nil {
 		next, more = s.due()
-		if !more && !s.quiet() && s.tally.awake() == nil {
+		if !more && (s.inFlight() || !s.quiet() && s.tally.awake() == nil) {
 			next, more = reason, true
 		}
 	} else if ev.Err = err; !errors.Is(err, errNotHeld) {

@@ -73,3 +73,21 @@ func TestStopNowLeavesTheRest(t *testing.T) {
 		mustStop[item](t, w)
 	})
 }
+
+// A BatchDBWriter whose Stop does not wait for a call that hangs has lost its rows.
+func TestUnsyncedErrorOfABatchWriterThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		s := &script{write: func(context.Context, []string) error { <-hang; return nil }}
+		w := openWriter(t, itemTable(t), &Destination{scripted{s}}, Config{DisableMemoryDB: true})
+		mustAdd(t, w, newItem(1, "x"), newItem(2, "x"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var e *UnsyncedError
+		if err := w.Stop(ctx); !errors.As(err, &e) || !errors.Is(err, errHangs) || e.Lost != 2 || e.SavedTo != "" {
+			t.Errorf("%v", err)
+		}
+		close(hang)
+		synctest.Wait()
+	})
+}

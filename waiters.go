@@ -86,19 +86,6 @@ func (w *waiters) notify(upTo int64, answer error) {
 	w.answer(upTo, answer)
 }
 
-// giveUpForced answers those whom a pause must not keep waiting.
-func (w *waiters) giveUpForced(answer error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.list = slices.DeleteFunc(w.list, func(other *waiter) bool {
-		if other.reason != ReasonForce {
-			return false
-		}
-		other.done <- answer
-		return true
-	})
-}
-
 // giveUp answers all who wait now.
 func (w *waiters) giveUp(answer error) { w.notify(math.MaxInt64, answer) }
 
