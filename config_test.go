@@ -263,6 +263,21 @@ func TestLoadConfigPrefix(t *testing.T) {
 	}
 }
 
+// A setting that was mistaken for another is shown as in the error that it gives.
+func TestAPrintedConfigHidesAURLInAnySetting(t *testing.T) {
+	for durability, part := range map[Durability]string{"postgres://u:secret@h/d": "not shown", "sometimes": `Durability:"sometimes"`, "fsync": "Durability:fsync"} {
+		cfg := Config{Durability: durability}
+		for _, text := range []string{cfg.String(), fmt.Sprintf("%#v", cfg), cfg.LogValue().String()} {
+			if strings.Contains(text, "secret") {
+				t.Errorf("the password is shown: %s", text)
+			}
+		}
+		if text := cfg.String(); !strings.Contains(text, part) {
+			t.Errorf("no %s in %s", part, text)
+		}
+	}
+}
+
 // What is logged and printed are the settings in force, all of them.
 func TestAPrintedConfigIsComplete(t *testing.T) {
 	url := "postgres://u:secret@h/d"

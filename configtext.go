@@ -12,13 +12,17 @@ import (
 const secretSetting = "hidden"
 
 // inForce returns the settings that a writer would use, in the order of Config:
-// defaults where nothing is set, and no secret. A Config that is not valid is shown as it is.
+// defaults where nothing is set, and no secret. A Config that is not valid is shown as it is,
+// as far as it cannot hold a URL.
 func (c Config) inForce() []slog.Attr {
 	if valid, err := c.withDefaults(); err == nil {
 		c = valid
 	}
 	if strings.Contains(c.CheckpointDir, "://") {
 		c.CheckpointDir = secretSetting
+	}
+	if c.Durability.check() != nil { // any text, perhaps that of another setting
+		c.Durability = Durability(shown(string(c.Durability)))
 	}
 	var attrs []slog.Attr
 	if c.url != nil {

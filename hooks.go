@@ -23,7 +23,9 @@ import (
 // happened, and nothing waits for them but Stop. They may call every method of the
 // writer but Stop, which answers with ErrStopInHook if it gets ctx. While a call has
 // not returned, further events wait in a bounded queue. Once it is full, an
-// event is merged with the newest one of its kind that waits, and counts it in Merged. The first call
+// event is merged with the newest one of its kind that waits, and counts it in Merged;
+// rejected rows always are, so that they may be told before what happened between them and
+// those that wait already. The first call
 // comes after New has returned and a method of the writer was called, or a second
 // after New. ctx ends when Stop does not wait any longer.
 //
