@@ -19,6 +19,10 @@ type copyForm struct {
 	// have to be known ones for as long.
 	settled  bool
 	restores bool // and can be given back after it
+	// parts: values may be arrays or have some, in which NULL without quotes is no
+	// text, whatever the session has made of it. It is said for the transaction: a
+	// value of a user's type is read by a later statement.
+	parts bool
 }
 
 // sql fills the table, and may be several statements.
@@ -26,6 +30,9 @@ func (c copyForm) sql(table, columns sqltext.SQL) sqltext.SQL {
 	fill := sqltext.Format("COPY {} ({}) FROM STDIN (FORMAT binary)", table, columns)
 	if c.text {
 		fill = sqltext.Format("COPY {} ({}) FROM STDIN (FORMAT text)", table, columns)
+	}
+	if c.parts {
+		fill = sqltext.Statements(sqltext.Const("SET LOCAL array_nulls = on"), fill)
 	}
 	switch {
 	case !c.settled:

@@ -25,6 +25,8 @@ type dialect struct {
 
 	// SQL of the catalogue, about the column that pg_attribute a describes.
 	hasDefault, identity, generated sqltext.SQL
+	// family are the OIDs of the table c and of its partitions.
+	family sqltext.SQL
 	// traits are the columns of traitsSQL.
 	traits sqltext.SQL
 	// rowSecurity tells whether policies apply to the table c for the user.
@@ -88,6 +90,7 @@ var postgres = &dialect{
 	identity:   sqltext.Const("a.attidentity"),
 	generated:  sqltext.Const("a.attgenerated" + ne + "''"),
 
+	family:        sqltext.Const("SELECT c.oid UNION SELECT t.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree(c.oid) t"),
 	rowSecurity:   sqltext.Const("COALESCE(pg_catalog.row_security_active(c.oid), false)"),
 	deterministic: sqltext.Const("co.collisdeterministic"),
 

@@ -106,21 +106,26 @@ func (s *Sink) tellApart(ctx context.Context, pg *pgconn.PgConn, p *plan, b *tup
 	}
 	res.RoundTrips++
 	if s.table.Policy != dest.InsertOnly {
-		return s.readRefused(ctx, pg, p, order, sqltext.Statements(refusedSQL, sqltext.Const("COMMIT")))
+		return s.readRefused(ctx, pg, p, order, sqltext.Statements(refusedSQL, sqltext.Const("COMMIT")), res)
 	}
-	more, err := s.readRefused(ctx, pg, p, order, refusedSQL)
+	more, err := s.readRefused(ctx, pg, p, order, refusedSQL, res)
 	if err != nil {
 		return nil, err
 	}
 	return more, s.commit(ctx, pg, b, slices.Concat(refused, more), r, res)
 }
 
-// readRefused reads the rows that the server refused.
-func (s *Sink) readRefused(ctx context.Context, pg *pgconn.PgConn, p *plan, order []int, sql sqltext.SQL) ([]dest.Refusal, error) {
-	answers, err := query(ctx, pg, sql, refusedKinds)
+// readRefused reads the rows that the server refused, and counts those that a
+// trigger cancelled.
+func (s *Sink) readRefused(ctx context.Context, pg *pgconn.PgConn, p *plan, order []int, sql sqltext.SQL, res *dest.Result) ([]dest.Refusal, error) {
+	answers, err := query(ctx, pg, sql, refusedKinds, "i")
 	if err != nil {
 		return nil, err
 	}
+	if len(answers[1]) != 1 {
+		return nil, fmt.Errorf("%w: %d counts of the rows that were cancelled", errAnswer, len(answers[1]))
+	}
+	res.Skipped = int(answers[1][0].int(0))
 	refused := make([]dest.Refusal, len(answers[0]))
 	for i, f := range answers[0] {
 		if f.int(0) < 0 || f.int(0) >= int64(len(order)) {

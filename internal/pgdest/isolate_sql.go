@@ -51,13 +51,15 @@ func isolateSQL(m *mover, f form, inOrder bool, hints []string, first int) sqlte
 		sqltext.Const("SET LOCAL client_min_messages = warning"),
 		sqltext.Format("CREATE TEMPORARY TABLE IF NOT EXISTS {} ("+placeColumn+" pg_catalog.int4, {}) {}", sqltext.Ident(temp), columnDefs, onCommit(m.temp.brief)),
 		sqltext.Const("CREATE TEMPORARY TABLE IF NOT EXISTS "+refusedName+` (place pg_catalog.int4, code pg_catalog.text, message pg_catalog.text,
-	detail pg_catalog.text, hint pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool) ON COMMIT DELETE ROWS`),
+	detail pg_catalog.text, hint pg_catalog.text, constr pg_catalog.text, col pg_catalog.text, again pg_catalog.bool, cancelled pg_catalog.int8) ON COMMIT DELETE ROWS`),
 		m.copy.sql(source, sqltext.Format(placeColumn+", {}", columns)),
 		sqltext.Format("DO {}", sqltext.Literal(isolateProgram(m, f, source, inOrder, hints, first).String())))
 }
 
-// refusedSQL are the rows that isolateSQL left.
-var refusedSQL = sqltext.Const("SELECT place, code, message, detail, hint, constr, col FROM " + refusedTable)
+// refusedSQL are the rows that isolateSQL left, and how many of the others a
+// trigger cancelled.
+var refusedSQL = sqltext.Const("SELECT place, code, message, detail, hint, constr, col FROM " + refusedTable + " WHERE place IS NOT NULL;\n" +
+	"SELECT pg_catalog.sum(cancelled) FROM " + refusedTable)
 
 // isolateProgram is the PL/pgSQL of isolateSQL. The columns of the table win over
 // variables of the same name, which therefore have names of their own.
@@ -71,6 +73,10 @@ func isolateProgram(m *mover, f form, source sqltext.SQL, inOrder bool, hints []
 			return m.insert(from, sqltext.SQL{})
 		}
 		return sqlOf(f.sql(m, from))
+	}
+	if m.s.triggers {
+		bare := store
+		store = func(from sqltext.SQL) sqltext.SQL { return countCancelled(m, from, bare(from)) }
 	}
 	one := store(sqltext.Format(`(SELECT {}) AS n`, sqltext.Join(", ", fields...)))
 	part := store(sqltext.Format(`(SELECT {} FROM pg_catalog.unnest("memdbwriter part")) AS n`, m.columns()))
@@ -94,6 +100,8 @@ DECLARE
 	"memdbwriter suspect" pg_catalog.text;
 	"memdbwriter stored" pg_catalog.bool;
 	"memdbwriter again" pg_catalog.bool;
+	"memdbwriter due" pg_catalog.int8;
+	"memdbwriter done" pg_catalog.int8;
 	"memdbwriter code" pg_catalog.text;
 	"memdbwriter message" pg_catalog.text;
 	"memdbwriter detail" pg_catalog.text;
@@ -171,4 +179,20 @@ BEGIN
 	END LOOP;
 END`, source, source, source, source, source, source, sqltext.Int(first), suspectsFirst(m.s, source, hints),
 		part, sqltext.Int(isolateRows), sqltext.Int(isolateRows), one, again, part, sqltext.Int(isolateRows))
+}
+
+// countCancelled stores rows by a statement, and notes how many of those that it
+// was to write it did not. The note goes into the table of the refused rows, where
+// a subtransaction that is undone takes it along.
+func countCancelled(m *mover, from, store sqltext.SQL) sqltext.SQL {
+	var due sqltext.SQL
+	if m.t.Policy != dest.InsertOnly {
+		due = sqltext.Format(" WHERE {}", m.absent(m.unchangedRow()))
+	}
+	return sqltext.Format(`"memdbwriter due" := (SELECT pg_catalog.count(*) FROM {}{});
+{};
+GET DIAGNOSTICS "memdbwriter done" = ROW_COUNT;
+IF "memdbwriter due" OPERATOR(pg_catalog.>) "memdbwriter done" THEN
+	INSERT INTO `+refusedTable+` (cancelled) VALUES ("memdbwriter due" OPERATOR(pg_catalog.-) "memdbwriter done");
+END IF`, from, due, store)
 }

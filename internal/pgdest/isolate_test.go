@@ -132,6 +132,45 @@ func TestIsolateKeepsAChangeBack(t *testing.T) {
 	equal(t, db.Rows(t, "SELECT v FROM keyed WHERE k = 'a'"), "x")
 }
 
+// Rows that a trigger cancels are counted, be it one of a partition, and those that
+// are unchanged are not.
+func TestIsolateCountsCancelledRows(t *testing.T) {
+	for _, policy := range []dest.Policy{dest.Update, dest.InsertOnly} {
+		db := pgtest.Open(t)
+		db.Exec(t, `CREATE TABLE files (id bigint PRIMARY KEY, name text NOT NULL, size bigint CHECK (size > 0)) PARTITION BY RANGE (id);
+			CREATE TABLE part PARTITION OF files FOR VALUES FROM (0) TO (1000);
+			CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.name = 'cancel' THEN RETURN NULL; END IF; RETURN NEW; END $$;
+			CREATE TRIGGER cancel BEFORE INSERT OR UPDATE ON part FOR EACH ROW EXECUTE FUNCTION cancel()`)
+		table := files()
+		if table.Policy = policy; policy == dest.InsertOnly {
+			table.Keys = 0
+		}
+		s := open(t, db.URL, table)
+		if res := write(t, s, row{int64(1), "cancel", int64(1)}, row{int64(2), "b", int64(2)}); res.Skipped != 1 {
+			t.Errorf("%+v", res)
+		}
+		rows := []row{{int64(3), "cancel", int64(3)}, {int64(4), "d", int64(0)}, {int64(5), "cancel", int64(5)}, {int64(6), "f", int64(6)}}
+		if policy == dest.Update {
+			rows = append(rows, row{int64(2), "b", int64(2)})
+		}
+		for _, bad := range []int{1, 0} { // with a bad row, and without
+			res, refused, err := s.Isolate(context.Background(), batch(rows...))
+			if err != nil || len(refused) != bad || res.Skipped != 2 {
+				t.Fatalf("%+v, %d refused: %v", res, len(refused), err)
+			}
+			rows[1][2] = int64(4)
+			if policy == dest.InsertOnly {
+				rows[3][0] = int64(7)
+			}
+		}
+		want := []string{"2", "4", "6"}
+		if policy == dest.InsertOnly {
+			want = append(want, "7")
+		}
+		equal(t, db.Rows(t, "SELECT id FROM files ORDER BY id"), want...)
+	}
+}
+
 // Constraints that are deferred are found before COMMIT; two rows that refer to
 // each other get in.
 func TestIsolateWithDeferredConstraints(t *testing.T) {

@@ -31,6 +31,7 @@ var openGauss = &dialect{
 	facts: sqltext.Const("SELECT pg_catalog.version(), pg_catalog.current_setting('sql_compatibility')"),
 
 	traits: openGaussTraits,
+	family: sqltext.Const("SELECT c.oid"), // a partition has no trigger of its own
 	// Its row-level security does not concern COPY, and refuses ON DUPLICATE KEY,
 	// for which another form is taken.
 	rowSecurity: sqltext.Const("false"),

@@ -1,6 +1,7 @@
 package pgdest
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -115,7 +116,7 @@ func newPlan(t *dest.Table, s *shape, f form) (*plan, error) {
 		p.converts, p.marked, p.text = p.converts || converts, p.marked || step.Marked, p.text || step.TextOnly
 	}
 	p.order = tuple.NewKeyOrder(tupleColumns(t)[:t.Keys])
-	m := &mover{t: t, s: s, temp: newTemporary(t, s, false), copy: copyForm{text: p.text, settled: s.bySession(t), restores: s.dialect.restores}}
+	m := &mover{t: t, s: s, temp: newTemporary(t, s, false), copy: copyForm{text: p.text, settled: s.bySession(t), restores: s.dialect.restores, parts: s.hasParts(t)}}
 	keys := s.arbiters(t)
 	if t.Policy == dest.InsertOnly && !s.aside(t) || len(keys) > 0 && !s.rowSecurity && !m.copy.settled {
 		p.direct = m.directWay()
@@ -163,6 +164,11 @@ func (s *shape) bySession(t *dest.Table) bool {
 		}
 	}
 	return false
+}
+
+// hasParts tells whether a column takes arrays, or what may have some.
+func (s *shape) hasParts(t *dest.Table) bool {
+	return slices.ContainsFunc(t.Columns, func(c dest.Column) bool { return s.columns[c.Name].typ.Parts })
 }
 
 // aside tells whether insert-only rows go through a temporary table, too: where

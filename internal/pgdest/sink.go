@@ -453,7 +453,9 @@ func (s *Sink) Insert(ctx context.Context, b *tuple.Batch) (dest.Result, error) 
 		if _, err = s.run(ctx, pg, p, p.fresh, b, encoded, &res); err != nil {
 			e := classifyCopy(err, p.fresh.rel, b.Len(), p.columns)
 			if e.SQLState == uniqueViolation {
-				e.Hint = "the table has a row of this key, which may be newer: discard this one, or add it again"
+				if p.shape.ofKey(s.table, e.Constraint) {
+					e.Hint = "the table has a row of this key, which may be newer: discard this one, or add it again"
+				}
 				return e
 			}
 			return s.lookAgain(ctx, pg, p, e, &res)

@@ -38,12 +38,12 @@ func catalogueSQL(schema, name string, d *dialect) sqltext.SQL {
 			pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
 			pg_catalog.current_database(), current_user,
 			EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname`+eq+`{}), {}, {},
-			EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid`+eq+`c.oid
+			EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid`+eq+`ANY ({})
 				AND g.tgenabled`+ne+`'D' AND (g.tgtype OPERATOR(pg_catalog.&) 3::pg_catalog.int2)`+eq+`3 AND (g.tgtype OPERATOR(pg_catalog.&) 20::pg_catalog.int2)`+ne+`0),
 			CASE WHEN c.oid IS NULL THEN (SELECT pg_catalog.min(c.relname::pg_catalog.text) FROM {}
 				WHERE pg_catalog.lower(c.relname::pg_catalog.text)`+eq+`pg_catalog.lower({}) AND c.relkind`+eq+`ANY ('{r,p,v,f}') AND {}) END
 		FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relnamespace FROM {}) c ON true`,
-		home, d.programs, d.rowSecurity, tables, sqltext.Literal(name), within, from)
+		home, d.programs, d.rowSecurity, d.family, tables, sqltext.Literal(name), within, from)
 
 	// A domain is followed down to its base type. The length or precision is
 	// that of the last domain that has one, NOT NULL that of any.

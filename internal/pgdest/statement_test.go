@@ -233,6 +233,24 @@ func TestRowsOfOneKeyAreAsIfWrittenOneByOne(t *testing.T) {
 	}
 }
 
+// A row that is tried again is said to have a newer one of its key only where the
+// index on the key refuses it.
+func TestHintOfAKnownKeyIsAboutTheKey(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, "CREATE TABLE keyed (k text PRIMARY KEY, v text NOT NULL UNIQUE); INSERT INTO keyed VALUES ('a', '1')")
+	s := open(t, db.URL, keyValue(tuple.Text))
+	for key, hinted := range map[string]bool{"a": true, "new": false} {
+		v := "1"
+		if hinted {
+			v = "2"
+		}
+		_, err := s.Insert(context.Background(), batch(row{key, v}))
+		if e := asError(t, err); e.SQLState != uniqueViolation || strings.Contains(e.Hint, "newer") != hinted {
+			t.Errorf("key %s: %v, hint %q", key, e, e.Hint)
+		}
+	}
+}
+
 // Keys are equal by the collation of the index, also where that is the database's
 // own and not the column's; and those of a view by the collation that it shows.
 func TestCollationsOfKeys(t *testing.T) {

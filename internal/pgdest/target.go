@@ -31,6 +31,13 @@ func (s *shape) arbiters(t *dest.Table) []uniqueKey {
 	return keys
 }
 
+// ofKey tells whether a violated unique index says that the key is known: it is
+// none of those that do not decide. An index of a partition is not known.
+func (s *shape) ofKey(t *dest.Table, index string) bool {
+	is := func(k uniqueKey) bool { return k.index == index }
+	return slices.ContainsFunc(s.arbiters(t), is) || !slices.ContainsFunc(s.keys, is)
+}
+
 // named is the constraint that ON CONFLICT has to name: the program's, or the
 // one that takes upserts beside a deferrable one. ON CONFLICT with columns takes
 // every index on them, and fails if one is deferrable.

@@ -226,6 +226,21 @@ func TestDefaultsSeeTheSettingsOfTheSession(t *testing.T) {
 		"0|Asia/Tokyo sql_standard German, DMY|t", "1|Asia/Tokyo sql_standard German, DMY|t")
 }
 
+// In an array NULL is no text, whatever the session has made of it: of a built-in
+// type and of a user's, on each way.
+func TestNullsOfArraysAreNotTextInAnySession(t *testing.T) {
+	db := pgtest.Open(t)
+	db.Exec(t, "CREATE TYPE mood AS ENUM ('NULL', 'sad'); CREATE TABLE t (id bigint PRIMARY KEY, v text[], w mood[])")
+	s := open(t, db.URL+"&options=-c%20array_nulls%3Doff", &dest.Table{
+		Name: "t", Keys: 1, Columns: []dest.Column{col("id", tuple.Int8), col("v", tuple.Text), col("w", tuple.Text)},
+	})
+	write(t, s, row{int64(1), "{x,NULL}", "{sad,NULL}"})
+	s.choice.conflicted()
+	write(t, s, row{int64(2), "{x,NULL}", "{sad,NULL}"})
+	isolate(t, s, batch(row{int64(3), "{x,NULL}", "{sad,NULL}"}))
+	equal(t, db.Rows(t, "SELECT id, v[2] IS NULL, w[2] IS NULL FROM t ORDER BY id"), "1|t|t", "2|t|t", "3|t|t")
+}
+
 // Rows are told apart where COPY reads text, too.
 func TestRowsOfTextAreToldApart(t *testing.T) {
 	server := pgtest.Open(t)
