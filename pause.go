@@ -123,12 +123,13 @@ func (e *pausedError) Unwrap() error { return ErrPaused }
 // Pause stops the sending of rows until Resume or Stop: no further batch is sent,
 // failed rows are not tried again, and the destination is not contacted. Batches in
 // flight are finished, and those that fail wait, too. Add goes on until the buffer
-// is full; checkpoints and the journal go on. ForceSync and the methods that try
-// failed rows again answer at once with ErrPaused, those under way included; those
-// that are sending failed rows get a second for it, which then goes on without them. State is StatePaused,
-// with the reason in SyncStatus.PauseReason; pausing a paused writer changes the
-// reason. The error is ErrStopped after Stop. Pause does not wait for the batches
-// in flight: SyncStatus.Syncing says whether there are any.
+// is full; checkpoints and the journal go on. ForceSync answers at once with
+// ErrPaused, calls under way included. So do the methods that try failed rows
+// again; one that is under way answers within a second, and what it has sent is
+// finished without it. State is StatePaused, with the reason in
+// SyncStatus.PauseReason; pausing a paused writer changes the reason. The error is
+// ErrStopped after Stop. Pause does not wait for the batches in flight:
+// SyncStatus.Syncing says whether there are any.
 func (w *MemoryDBWriter[T]) Pause(reason string) error { return w.use().pause(reason) }
 
 // Resume ends a pause: what waits is sent when it is due, and an attempt that was

@@ -30,7 +30,7 @@ import (
 //     in order, so a key's newer row never gets in before its older one.
 //   - A row leaves the staging table only after the destination committed it.
 //
-// Locks: front.mu, tally.mu, syncer.mu and the staging store's own are leaves:
+// Locks: front.mu, tally.mu and the staging store's own are leaves:
 // none is held while another is taken or while anything is waited for.
 
 // Reason says what started a sync run.
