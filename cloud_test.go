@@ -32,13 +32,13 @@ type cloud struct {
 type cloudSink struct {
 	*cloud
 	earlier []dest.Receipt
-	keep    func(context.Context, []dest.Receipt)
+	keep    func(context.Context, []dest.Receipt) error
 }
 
 func (s *cloudSink) Check(context.Context) error { return nil }
 func (s *cloudSink) Close() error                { return nil }
 
-func (s *cloudSink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
+func (s *cloudSink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt) error) {
 	s.earlier, s.keep = earlier, keep
 }
 
@@ -54,7 +54,9 @@ func (s *cloudSink) Write(ctx context.Context, whole *tuple.Batch) (dest.Result,
 		s.mu.Unlock()
 		if b.Len() > 0 {
 			token = fmt.Sprint(rand.Uint64())
-			s.keep(ctx, dest.Receipts(b, nil, []byte(token)))
+			if err := s.keep(ctx, dest.Receipts(b, nil, []byte(token))); err != nil {
+				return dest.Result{}, dest.AsError(err)
+			}
 		}
 	}
 	if err := s.before(); err != nil {

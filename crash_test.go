@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -379,6 +381,49 @@ func TestADeathBehindTheCommitLosesNoRowInAGap(t *testing.T) {
 			mustStop[reading](t, w)
 			wantRows(t, p, "SELECT id FROM readings ORDER BY id", "1", "2", "3", "4", "5")
 		})
+	}
+}
+
+// At DurabilityFsync nothing is committed whose receipt is not on disk; at
+// DurabilityJournal rows go on.
+func TestAReceiptThatTheDiskDoesNotTake(t *testing.T) {
+	for _, level := range levels {
+		for where, place := range places {
+			t.Run(string(level)+"/"+where, func(t *testing.T) {
+				p := place(t)
+				p.createItems(t)
+				var full atomic.Bool
+				cfg := Config{CheckpointDir: t.TempDir(), Durability: level, SyncInterval: time.Hour, CheckpointInterval: -1}
+				cfg.fs = hookFS{before: func(op faultfs.Op, _ string) error {
+					if full.Load() && op == faultfs.Write {
+						return syscall.ENOSPC
+					}
+					return nil
+				}}
+				w, err := New(patient(t), itemTable(t, OnConflict(ConflictInsertOnly)), p.Destination, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustAdd[item](t, w, newItem(1, "row"), newItem(2, "row"))
+				if err := w.Persist(patient(t)); err != nil {
+					t.Fatal(err)
+				}
+				full.Store(true)
+				want := "2"
+				if level == DurabilityFsync {
+					want = "0"
+					wantHeld(t, w)
+				} else {
+					mustSync[item](t, w)
+				}
+				wantRows(t, p, "SELECT count(*) FROM items", want)
+				full.Store(false)
+				mustSync[item](t, w)
+				wantHealed(t, w)
+				wantRows(t, p, "SELECT count(*) FROM items", "2")
+				mustStop[item](t, w)
+			})
+		}
 	}
 }
 

@@ -195,16 +195,23 @@ func (d *disk) appendRuns(page *tuple.Batch) error {
 }
 
 // receipts keeps the receipts of a transaction that is about to be committed. They
-// are made durable if the transaction's rows are.
-func (d *disk) receipts(ctx context.Context, some []dest.Receipt) {
+// are made durable if the transaction's rows are, or the transaction is not committed.
+func (d *disk) receipts(ctx context.Context, some []dest.Receipt) error {
 	kept := make([]journal.Receipt, len(some))
 	for i, r := range some {
 		kept[i] = journal.Receipt(r)
 	}
-	_ = d.journal.Receipts(kept) // what it lacks it tells noteJournal
-	if d.fsync {
-		_ = d.trySync(ctx, d.journal.Sync) // as above
+	err := d.journal.Receipts(kept) // what it lacks it tells noteJournal
+	if !d.fsync {
+		return nil
 	}
+	if err == nil {
+		err = d.trySync(ctx, d.journal.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotHeld, err)
+	}
+	return nil
 }
 
 // settle notes that every row up to the given one has left the memory, but for

@@ -29,8 +29,8 @@ type sink struct {
 	table *table
 
 	// Written by Record before the first Write, then by who has table.mu.
-	keep   func(context.Context, []dest.Receipt) // nil: nobody asked for it
-	doubts []dest.Receipt                        // of transactions whose answer did not come
+	keep   func(context.Context, []dest.Receipt) error // nil: nobody asked for it
+	doubts []dest.Receipt                              // of transactions whose answer did not come
 }
 
 var (
@@ -39,7 +39,7 @@ var (
 )
 
 // Record implements dest.Recorder.
-func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
+func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt) error) {
 	s.keep, s.doubts = keep, slices.Clone(earlier)
 }
 
@@ -121,7 +121,9 @@ func (s *sink) transact(ctx context.Context, b *tuple.Batch, isolate bool) (dest
 		}
 	}
 	slices.SortFunc(refused, func(x, y dest.Refusal) int { return x.Row - y.Row })
-	s.commit(ctx, stored, answerLost)
+	if err := s.commit(ctx, stored, answerLost); err != nil {
+		return dest.Result{}, nil, err
+	}
 	if answerLost {
 		return dest.Result{}, nil, connectionLost("the answer to COMMIT did not come")
 	}
@@ -133,21 +135,25 @@ func (s *sink) transact(ctx context.Context, b *tuple.Batch, isolate bool) (dest
 }
 
 // commit ends a transaction that has stored rows, which are in the order of
-// arrival. What must not be stored twice is noted.
-func (s *sink) commit(ctx context.Context, stored *tuple.Batch, answerLost bool) {
+// arrival. What must not be stored twice is noted before.
+func (s *sink) commit(ctx context.Context, stored *tuple.Batch, answerLost bool) error {
+	var receipts []dest.Receipt
+	if s.shape.Policy == dest.InsertOnly && stored.Len() > 0 {
+		token := binary.BigEndian.AppendUint64(nil, uint64(len(s.table.tokens)))
+		receipts = dest.Receipts(stored, nil, token)
+		if s.keep != nil {
+			if err := s.keep(ctx, receipts); err != nil {
+				s.table.rows.Rollback()
+				return dest.AsError(err)
+			}
+		}
+		s.table.tokens[string(token)] = true
+	}
 	s.db.commit()
-	if s.shape.Policy != dest.InsertOnly || stored.Len() == 0 {
-		return
-	}
-	token := binary.BigEndian.AppendUint64(nil, uint64(len(s.table.tokens)))
-	receipts := dest.Receipts(stored, nil, token)
-	if s.keep != nil {
-		s.keep(ctx, receipts)
-	}
-	s.table.tokens[string(token)] = true
 	if answerLost {
 		s.doubts = append(s.doubts, receipts...)
 	}
+	return nil
 }
 
 // stored tells whether an earlier transaction has stored a row.

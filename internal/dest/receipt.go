@@ -16,10 +16,11 @@ type Recorder interface {
 
 	// Record is called once, before the first Write. From then on keep is
 	// called with the receipts of every InsertOnly transaction before its
-	// COMMIT is sent; it returns when they are as safe as they can be.
+	// COMMIT is sent; it returns when they are as safe as they can be. After an error
+	// COMMIT must not be sent: Write rolls back, and returns it.
 	// earlier are receipts that another process kept: before Write stores rows
 	// of theirs, it finds out whether they are in.
-	Record(earlier []Receipt, keep func(context.Context, []Receipt))
+	Record(earlier []Receipt, keep func(context.Context, []Receipt) error)
 }
 
 // Receipt names an InsertOnly transaction, or a part of it: one whose arrival

@@ -153,7 +153,9 @@ func (s *Sink) commit(ctx context.Context, pg *pgconn.PgConn, b *tuple.Batch, re
 	}
 	receipts := dest.Receipts(b, refused, token)
 	if s.keep != nil && r.xid != 0 && len(receipts) > 0 {
-		s.keep(ctx, receipts)
+		if err := s.keep(ctx, receipts); err != nil {
+			return err
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

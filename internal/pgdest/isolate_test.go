@@ -243,7 +243,7 @@ func TestIsolateLeavesReceipts(t *testing.T) {
 	db.Exec(t, "CREATE TABLE log (n bigint CHECK (n NOT IN (2, 3, 6)))")
 	s := open(t, db.URL, tab)
 	var receipts []dest.Receipt
-	s.Record(nil, func(_ context.Context, some []dest.Receipt) { receipts = append(receipts, some...) })
+	s.Record(nil, func(_ context.Context, some []dest.Receipt) error { receipts = append(receipts, some...); return nil })
 	rows := batch(row{int64(1)}, row{int64(2)}, row{int64(3)}, row{int64(4)}, row{int64(5)}, row{int64(6)})
 	equal(t, []string{isolate(t, s, rows)}, "1:row:23514: 2:row:23514: 5:row:23514:")
 	if len(receipts) != 2 || receipts[0].First != 0 || receipts[0].Last != 0 || receipts[1].First != 3 || receipts[1].Last != 4 {
@@ -251,7 +251,7 @@ func TestIsolateLeavesReceipts(t *testing.T) {
 	}
 	db.Exec(t, "TRUNCATE log; ALTER TABLE log DROP CONSTRAINT log_n_check, ADD CHECK (n <> 3)")
 	next := open(t, db.URL, tab)
-	next.Record(receipts, func(context.Context, []dest.Receipt) {})
+	next.Record(receipts, func(context.Context, []dest.Receipt) error { return nil })
 	equal(t, []string{isolate(t, next, rows)}, "2:row:23514:")
 	equal(t, db.Rows(t, "SELECT n FROM log ORDER BY n"), "2", "6")
 }

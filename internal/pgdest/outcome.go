@@ -132,7 +132,7 @@ var _ dest.Recorder = (*Sink)(nil)
 
 // Record implements dest.Recorder. A token that is not one of ours is told in
 // the log, and taken for the receipt of a transaction that nobody can ask for.
-func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
+func (s *Sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt) error) {
 	s.keep = keep
 	for _, rows := range dest.ByTransaction(earlier) {
 		one := &doubt{rows: rows}
@@ -154,7 +154,9 @@ func (s *Sink) record(ctx context.Context, b *tuple.Batch, r receipt) error {
 	if err != nil {
 		return err
 	}
-	s.keep(ctx, dest.Receipts(b, nil, t))
+	if err := s.keep(ctx, dest.Receipts(b, nil, t)); err != nil {
+		return err
+	}
 	return ctx.Err()
 }
 

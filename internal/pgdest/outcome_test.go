@@ -354,7 +354,7 @@ func TestReceiptsOfAnotherProcess(t *testing.T) {
 	db.Exec(t, linesDDL)
 	receipts := map[int64]dest.Receipt{}
 	writer := open(t, db.URL, lines())
-	writer.Record(nil, func(_ context.Context, some []dest.Receipt) { receipts[some[0].First] = some[0] })
+	writer.Record(nil, func(_ context.Context, some []dest.Receipt) error { receipts[some[0].First] = some[0]; return nil })
 	for _, first := range []int64{1, 11} {
 		if _, err := writer.Write(t.Context(), numbered(first, 10)); err != nil {
 			t.Fatal(err)

@@ -29,8 +29,8 @@ type Sink struct {
 	place   atomic.Pointer[place]
 	choice  choice
 	fashion fashion
-	doubts  doubts                                // the insert-only batches that may be in
-	keep    func(context.Context, []dest.Receipt) // see Record; may be nil
+	doubts  doubts                                      // the insert-only batches that may be in
+	keep    func(context.Context, []dest.Receipt) error // see Record; may be nil
 	orphans orphans
 	buffers sync.Pool // of *[]byte, for encoded batches
 

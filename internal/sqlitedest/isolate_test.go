@@ -139,7 +139,7 @@ func TestIsolateLeavesReceipts(t *testing.T) {
 	tab := &dest.Table{Name: "t", Policy: dest.InsertOnly, Columns: []dest.Column{col("id bigint")}}
 	f := newFixture(t, tab, `CREATE TABLE t (id INTEGER CHECK (id NOT IN (2, 3, 6)))`)
 	var receipts []dest.Receipt
-	f.Sink.(dest.Recorder).Record(nil, func(_ context.Context, some []dest.Receipt) { receipts = append(receipts, some...) })
+	f.Sink.(dest.Recorder).Record(nil, func(_ context.Context, some []dest.Receipt) error { receipts = append(receipts, some...); return nil })
 	rows := batch(t, tab, row{1}, row{2}, row{3}, row{4}, row{5}, row{6})
 	equal(t, f.isolate(rows), "1:23514: 2:23514: 5:23514:")
 	if len(receipts) != 2 || receipts[0].First != 1 || receipts[0].Last != 1 || receipts[1].First != 4 || receipts[1].Last != 5 {
@@ -148,7 +148,7 @@ func TestIsolateLeavesReceipts(t *testing.T) {
 	f.exec("DROP TABLE t")
 	f.exec("CREATE TABLE t (id INTEGER CHECK (id <> 3))")
 	next := &fixture{reader: f.reader, Sink: bind(t, f.db, tab), db: f.db, table: tab}
-	next.Sink.(dest.Recorder).Record(receipts, func(context.Context, []dest.Receipt) {})
+	next.Sink.(dest.Recorder).Record(receipts, func(context.Context, []dest.Receipt) error { return nil })
 	equal(t, next.isolate(rows), "2:23514:")
 	f.want("SELECT group_concat(id, ' ') FROM t", "2 6")
 }

@@ -32,10 +32,10 @@ const (
 
 // receipts is what a sink needs to store rows once.
 type receipts struct {
-	keep   func(context.Context, []dest.Receipt) // nil: nobody asked for it
-	doubts []dest.Receipt                        // of transactions that may have been committed
-	made   bool                                  // the table is there
-	own    [][]byte                              // tokens in it, the newest last
+	keep   func(context.Context, []dest.Receipt) error // nil: nobody asked for it
+	doubts []dest.Receipt                              // of transactions that may have been committed
+	made   bool                                        // the table is there
+	own    [][]byte                                    // tokens in it, the newest last
 }
 
 // keptReceipts is how many transactions leave a row in the table: far more than
@@ -45,7 +45,7 @@ const keptReceipts = 1000
 var _ dest.Recorder = (*sink)(nil)
 
 // Record implements dest.Recorder.
-func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt)) {
+func (s *sink) Record(earlier []dest.Receipt, keep func(context.Context, []dest.Receipt) error) {
 	s.receipts = receipts{keep: keep, doubts: slices.Clone(earlier)}
 }
 
@@ -101,8 +101,7 @@ func (s *sink) leaveReceipt(ctx context.Context, c *sql.Conn, b *tuple.Batch, re
 	some := dest.Receipts(b, refused, token)
 	s.receipts.own = append(s.receipts.own, token)
 	s.receipts.doubts = append(s.receipts.doubts, some...)
-	s.receipts.keep(ctx, some)
-	return nil
+	return s.receipts.keep(ctx, some)
 }
 
 // missing returns the rows of b that no earlier transaction has stored.

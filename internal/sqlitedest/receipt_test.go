@@ -22,7 +22,7 @@ func TestRowsOfAReceiptComeAgainInOtherBatches(t *testing.T) {
 		return b
 	}
 	var receipts []dest.Receipt
-	f.Sink.(dest.Recorder).Record(nil, func(_ context.Context, some []dest.Receipt) { receipts = append(receipts, some...) })
+	f.Sink.(dest.Recorder).Record(nil, func(_ context.Context, some []dest.Receipt) error { receipts = append(receipts, some...); return nil })
 	for _, b := range []*tuple.Batch{some(3, 5, 7), some(20, 21)} {
 		if _, err := f.Write(ctx, b); err != nil {
 			t.Fatal(err)
@@ -32,7 +32,7 @@ func TestRowsOfAReceiptComeAgainInOtherBatches(t *testing.T) {
 	receipts = append(receipts, dest.Receipt{First: 1, Last: 30, Token: []byte("lost")})
 
 	next := bind(t, f.db, tab)
-	next.(dest.Recorder).Record(receipts, func(context.Context, []dest.Receipt) {})
+	next.(dest.Recorder).Record(receipts, func(context.Context, []dest.Receipt) error { return nil })
 	_, err := next.Write(ctx, some(1, 3, 5, 7, -9, 11))
 	if e := asError(t, err, dest.ClassRow, "CHECK"); e.Row != 4 {
 		t.Errorf("row %d", e.Row)
