@@ -49,6 +49,8 @@ func FuzzConvert(f *testing.F) {
 			f.Add(uint8(from), []byte(seed))
 		}
 	}
+	f.Add(uint8(0), []byte("1"))             // no type
+	f.Add(uint8(tuple.Types)+1, []byte("1")) // the same
 	f.Fuzz(func(t *testing.T, from uint8, field []byte) {
 		for _, to := range targets {
 			step, err := New(tuple.Type(from), to)

@@ -108,6 +108,9 @@ func Shorten(text []byte) string {
 // New returns the step from a canonical type to a destination's type. The
 // error, for a pair that makes no sense, names both.
 func New(from tuple.Type, to Type) (Step, error) {
+	if from == 0 || from > tuple.Types {
+		return Step{}, fmt.Errorf("there is no type of number %d", from)
+	}
 	step := binaryStep(from, to)
 	if step.TextOnly && !textOnly(from, to) {
 		return Step{}, fmt.Errorf("a column of type %s cannot take %s values", to.Name, from)
