@@ -70,7 +70,7 @@ func TestStatementsAreSentInOnePlace(t *testing.T) {
 func FuzzCatalogueAnswer(f *testing.F) {
 	const (
 		relation = "1,public,files,r,t,t,db,me,t,t,f,f,"
-		column   = "id,bigint,20,-1,f,pg_catalog,int8,t,f,,f,1,20,0,f,t,t,t,f"
+		column   = "id,bigint,20,-1,f,pg_catalog,int8,t,f,,f,1,20,0,f,t,t,t,f,f,f,,"
 		traits   = "1,,f,,f,f,"
 		part     = "7,1,pg_catalog,=,pg_catalog,<,f,,,t"
 	)
