@@ -38,7 +38,7 @@ type SyncStatus struct {
 	Failed     int64 // rows that the destination rejected and the writer keeps: SyncErrors lists them
 	Skipped    int64 // rows that a trigger of the table cancelled
 	Discarded  int64 // failed rows that DiscardSyncErrors gave up
-	Lost       int64 // rows that earlier writers left on disk and that cannot be read any more
+	Lost       int64 // rows that earlier writers left on disk and that cannot be read any more: not counted yet, the log tells of damaged files
 	Deleted    int64 // rows that were calls for a delete which the destination has committed
 
 	// Progress is the share of rows that need nothing more (all but the
